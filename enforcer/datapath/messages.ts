@@ -1,0 +1,70 @@
+/**
+ * What the daemon's main thread and the datapath worker tell each other: plain data that survives `postMessage`.
+ *
+ * The main thread owns files, clocks of renewal and operators; the worker owns every queue socket and all connection
+ * state. Neither waits for the other: a request that has an answer names what it is about.
+ */
+import type { NetworksConfig } from "../config/config.ts";
+import type { TransferableToken, TrustSnapshot } from "../identity/identity.ts";
+import type { FlowRecord } from "../handshake/flow-record.ts";
+import type { Policy } from "../policy/policy.ts";
+import type { Reason } from "../reason.ts";
+
+/** A processing unit as the worker sees it. */
+export interface PuDescription {
+  /** 16 hex digits, see `control/messages.ts`. */
+  readonly id: string;
+  readonly attributes: ReadonlyMap<string, readonly string[]>;
+  /** The pod's interface in its namespace, and its MTU in bytes (the largest IP packet). */
+  readonly interfaceName: string;
+  readonly mtu: number;
+  /** An open descriptor of the pod's network namespace; the main thread owns it and keeps it open until `detached`. */
+  readonly netnsFd: number;
+}
+
+/** Bounds of the worker's memory and of the asymmetric work that strangers can make it do. */
+export interface DatapathLimits {
+  readonly halfOpenPerPu: number;
+  readonly pendingPerPu: number;
+  readonly authorisedRing: number;
+  readonly verificationsPerSecond: number;
+  readonly verificationsPerSourcePerSecond: number;
+}
+
+export type ToWorker =
+  | {
+      readonly kind: "configure";
+      readonly networks: NetworksConfig;
+      readonly trust: TrustSnapshot;
+      readonly markMask: number;
+      readonly limits: DatapathLimits;
+    }
+  | { readonly kind: "trust"; readonly trust: TrustSnapshot }
+  | { readonly kind: "policy"; readonly policy: Policy; readonly generation: number }
+  | { readonly kind: "attach"; readonly pu: PuDescription; readonly token: TransferableToken }
+  | { readonly kind: "token"; readonly puId: string; readonly token: TransferableToken }
+  | { readonly kind: "detach"; readonly puId: string }
+  | { readonly kind: "stop" };
+
+/** One decision with the wall-clock time it was made at. */
+export interface FlowEvent {
+  readonly timeMs: number;
+  readonly record: FlowRecord;
+}
+
+export type FromWorker =
+  | { readonly kind: "configured" }
+  | { readonly kind: "policyApplied"; readonly generation: number }
+  | { readonly kind: "attached"; readonly puId: string }
+  | { readonly kind: "attachFailed"; readonly puId: string; readonly message: string }
+  | { readonly kind: "detached"; readonly puId: string }
+  /** Sent at most every 100 ms; counters are totals since the start, so a lost message costs nothing. */
+  | {
+      readonly kind: "report";
+      readonly flows: readonly FlowEvent[];
+      /** Decisions that the worker could not keep between two reports. */
+      readonly flowsLost: number;
+      /** Packets by reason: refusals, and what was dropped without a decision. */
+      readonly packets: ReadonlyMap<Reason, number>;
+    }
+  | { readonly kind: "stopped" };
