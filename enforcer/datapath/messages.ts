@@ -4,10 +4,11 @@
  * The main thread owns files, clocks of renewal and operators; the worker owns every queue socket and all connection
  * state. Neither waits for the other: a request that has an answer names what it is about.
  */
-import type { NetworksConfig } from "../config/config.ts";
-import type { TransferableToken, TrustSnapshot } from "../identity/identity.ts";
+import type { LimitsConfig } from "../config/config.ts";
 import type { FlowRecord } from "../handshake/flow-record.ts";
-import type { Policy } from "../policy/policy.ts";
+import type { TransferableToken, TrustSnapshot } from "../identity/identity.ts";
+import type { Policy } from "../policy/model.ts";
+import type { NetworksConfig } from "../policy/networks.ts";
 import type { Reason } from "../reason.ts";
 
 /** A processing unit as the worker sees it. */
@@ -22,22 +23,13 @@ export interface PuDescription {
   readonly netnsFd: number;
 }
 
-/** Bounds of the worker's memory and of the asymmetric work that strangers can make it do. */
-export interface DatapathLimits {
-  readonly halfOpenPerPu: number;
-  readonly pendingPerPu: number;
-  readonly authorisedRing: number;
-  readonly verificationsPerSecond: number;
-  readonly verificationsPerSourcePerSecond: number;
-}
-
 export type ToWorker =
   | {
       readonly kind: "configure";
       readonly networks: NetworksConfig;
       readonly trust: TrustSnapshot;
       readonly markMask: number;
-      readonly limits: DatapathLimits;
+      readonly limits: LimitsConfig;
     }
   | { readonly kind: "trust"; readonly trust: TrustSnapshot }
   | { readonly kind: "policy"; readonly policy: Policy; readonly generation: number }
