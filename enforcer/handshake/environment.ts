@@ -4,6 +4,7 @@ import type { IdentityCache } from "../identity/verifier.ts";
 import type { Attributes } from "../policy/attributes.ts";
 import type { CompiledPolicy } from "../policy/evaluate.ts";
 import type { NetworkMap } from "../policy/networks.ts";
+import type { Scratch } from "./scratch.ts";
 
 /** Bounds of one PU's tables. At each of them the oldest entry that is not proven leaves. */
 export interface EngineLimits {
@@ -49,6 +50,8 @@ export interface EngineEnvironment {
   /** Fills all of it with cryptographically random bytes. */
   readonly fillRandom: (into: Uint8Array) => void;
   readonly limits: EngineLimits;
+  /** The worker's one set of buffers, made by `new Scratch()`; engines take turns. */
+  readonly scratch: Scratch;
 }
 
 /** The PU that an engine acts for. */

@@ -1,4 +1,4 @@
-/** Owns the record of one decision at one end, as `trireme flows` shows it (less the time). Source: README.md of this folder. */
+/** Owns the record of one decision at one end, what `trireme flows` shows (less the time). Source: README.md of this folder. */
 import type { Attributes } from "../policy/attributes.ts";
 import type { Reason } from "../reason.ts";
 
@@ -6,8 +6,8 @@ import type { Reason } from "../reason.ts";
 export interface FlowEnd {
   readonly id?: string;
   readonly attributes?: Attributes;
-  /** Text: dotted IPv4, or RFC 5952 IPv6. */
-  readonly address: string;
+  /** 16 bytes, IPv4 mapped, the record's own; text is made where somebody reads it (`formatAddress`). */
+  readonly address: Uint8Array;
   /** 0 where the protocol has none. */
   readonly port: number;
 }
