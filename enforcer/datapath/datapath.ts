@@ -1,0 +1,300 @@
+/**
+ * The way of a packet through the worker: queue, engine, verdict.
+ *
+ *   poller ─► sockets that are ready, SYN last ─► receive a batch ─► engine.step ─┬─► verdict, one send a batch
+ *                                                                                 ├─► reset from a raw socket
+ *                                                                                 └─► hold: copy, work under the budget, step again
+ *
+ * Source: design, "Threads" and "Bounded before proof".
+ */
+import { Poller } from "../../netlink/poller.ts";
+import { createQueuePacket, decodeQueuePacket, VerdictWriter } from "../../netlink/queue.ts";
+import { ReceiveBatch } from "../../netlink/receive-batch.ts";
+import type { LimitsConfig } from "../config/config.ts";
+import type { EngineEnvironment } from "../handshake/environment.ts";
+import type { Outcome, Queue, Work } from "../handshake/outcome.ts";
+import type { IdentityCache } from "../identity/verifier.ts";
+import type { OwnToken } from "../identity/identity.ts";
+import type { Reason } from "../reason.ts";
+import { HeldPackets, type HeldPacket } from "./held-packets.ts";
+import { verdictMark, type MarkLayout } from "./mark.ts";
+import type { PuDescription } from "./messages.ts";
+import { PuDatapath } from "./pu-datapath.ts";
+import { socketGroups, type PuSocket } from "./pu-socket.ts";
+import type { Reporter } from "./reporter.ts";
+import { WorkBudget } from "./work-budget.ts";
+
+/** Messages a receive takes at once, and the room for each: the largest IP packet and its netlink attributes. */
+const BATCH_SLOTS = 32;
+const SLOT_BYTES = 65_536 + 1_024;
+/** Verdicts of one batch, with replaced packets. */
+const VERDICT_BYTES = 256 * 1_024;
+/** Held packets that are worked on before the queues are looked at again. */
+const WORK_SLICE = 16;
+const HELD_TOTAL = 4_096;
+const RETRY_MS = 5;
+const SOURCES_REMEMBERED = 8_192;
+
+/** The times of one step: monotonic for state, wall clock for tokens. */
+export interface Clock {
+  /** Monotonic, ms. */
+  readonly now: () => number;
+  /** Wall clock, ms since 1970. */
+  readonly wall: () => number;
+}
+
+export interface DatapathOptions {
+  readonly environment: EngineEnvironment;
+  readonly identities: () => IdentityCache;
+  readonly layout: MarkLayout;
+  readonly limits: LimitsConfig;
+  readonly reporter: Reporter;
+  readonly clock: Clock;
+}
+
+export class Datapath {
+  readonly #options: DatapathOptions;
+  readonly #units = new Map<string, PuDatapath>();
+  readonly #sockets = new Map<number, PuSocket>();
+  readonly #poller: Poller;
+  readonly #batch = new ReceiveBatch(BATCH_SLOTS, SLOT_BYTES);
+  readonly #verdicts = new VerdictWriter(VERDICT_BYTES);
+  readonly #queuePacket = createQueuePacket();
+  readonly #held: HeldPackets;
+  readonly #budget: WorkBudget;
+  #nextToken = 1;
+  #isWorkScheduled = false;
+
+  constructor(options: DatapathOptions) {
+    this.#options = options;
+    const { limits, clock } = options;
+    this.#held = new HeldPackets({ perQueue: limits.heldPackets, total: HELD_TOTAL, holdMs: limits.heldMs });
+    this.#budget = new WorkBudget(
+      {
+        perSecond: limits.verificationsPerSecond,
+        perSourcePerSecond: limits.verificationsPerSourcePerSecond,
+        sources: SOURCES_REMEMBERED,
+      },
+      clock.now(),
+    );
+    this.#poller = new Poller((tokens, count) => this.#serve(tokens, count));
+  }
+
+  /** Takes over the queues of a PU's namespace. Throws `NetlinkError`, and then nothing of the PU stays. */
+  attach(description: PuDescription, token: OwnToken): void {
+    this.detach(description.id);
+    const unit = new PuDatapath(description, token, this.#options.environment);
+    unit.open(() => this.#nextToken++, this.#options.limits.queueLength);
+    this.#units.set(description.id, unit);
+    for (const socket of unit.sockets) {
+      this.#sockets.set(socket.token, socket);
+      this.#poller.add(socket.netlink.fd, socket.token);
+    }
+  }
+
+  /** Lets go of a PU; its rules stay, so its traffic stops. */
+  detach(puId: string): void {
+    const unit = this.#units.get(puId);
+    if (unit === undefined) return;
+    this.#units.delete(puId);
+    for (const socket of unit.sockets) {
+      this.#poller.remove(socket.netlink.fd);
+      this.#sockets.delete(socket.token);
+    }
+    unit.close();
+    this.#held.forget((socket) => socket.closed);
+  }
+
+  /** From now on the PU's handshakes carry this token. */
+  renewToken(puId: string, token: OwnToken): void {
+    const unit = this.#units.get(puId);
+    if (unit !== undefined) unit.token = token;
+  }
+
+  /** Ends what has been silent too long. Call about four times a second. */
+  expire(): void {
+    const nowMs = this.#options.clock.now();
+    for (const unit of this.#units.values()) {
+      for (const expiry of unit.engine.expire(nowMs)) {
+        if (expiry.action === "authorise") this.#guard(() => unit.authorise(expiry.flow, this.#options.layout));
+        else this.#options.reporter.count(expiry.reason);
+      }
+    }
+  }
+
+  close(): void {
+    for (const puId of [...this.#units.keys()]) this.detach(puId);
+    this.#poller.close();
+  }
+
+  /** The poller's call: one round over the ready sockets, the SYN sockets last. */
+  #serve(tokens: Uint32Array, count: number): void {
+    for (const group of socketGroups) {
+      for (let index = 0; index < count; index += 1) {
+        const socket = this.#sockets.get(tokens[index] ?? 0);
+        if (socket?.group === group) this.#serveSocket(socket);
+      }
+    }
+    if (this.#held.size > 0) this.#scheduleWork(0);
+  }
+
+  /** One batch of a socket. Readiness is level-triggered: what is left comes with the next round. */
+  #serveSocket(socket: PuSocket): void {
+    const receivedMs = this.#options.clock.now();
+    const count = this.#guard(() => socket.netlink.receive(this.#batch)) ?? 0;
+    for (let slot = 0; slot < count; slot += 1) this.#receiveSlot(socket, slot, receivedMs);
+    this.#flush(socket);
+  }
+
+  #receiveSlot(socket: PuSocket, slot: number, receivedMs: number): void {
+    const { view, bytes } = this.#batch;
+    const queued = this.#queuePacket;
+    const kind = decodeQueuePacket(view, this.#batch.offset(slot), this.#batch.length(slot), queued);
+    if (kind === "other") return;
+    if (kind !== "packet") {
+      this.#options.reporter.count("queue-error");
+      return;
+    }
+    const packet = bytes.subarray(queued.payloadOffset, queued.payloadOffset + queued.payloadLength);
+    const held: HeldPacket = {
+      socket,
+      queue: queued.queue as Queue,
+      packetId: queued.id,
+      mark: queued.mark,
+      packet,
+      receivedMs,
+    };
+    this.#decide(held);
+  }
+
+  /** One packet, one verdict; or the packet is kept until work is done. */
+  #decide(held: HeldPacket): void {
+    const { unit } = held.socket;
+    const nowMs = this.#options.clock.now();
+    if (held.queue === 4 && unit.ownSegments.recognise(held.packet, nowMs)) {
+      this.#accept(held, undefined, undefined);
+      return;
+    }
+    const outcome = unit.engine.step(held.queue, held.packet, nowMs, this.#options.clock.wall());
+    this.#carryOut(held, outcome, nowMs);
+  }
+
+  #carryOut(held: HeldPacket, outcome: Outcome, nowMs: number): void {
+    if (outcome.verdict === "hold") {
+      this.#hold(held);
+      return;
+    }
+    if (outcome.verdict === "accept") {
+      this.#accept(held, verdictMark(this.#options.layout, held.mark, outcome.mark), outcome.packet);
+    } else this.#drop(held, outcome.reason);
+    for (const emission of outcome.emit ?? []) this.#guard(() => held.socket.unit.emit(emission, nowMs));
+    if (outcome.record !== undefined) this.#record(held, outcome.record);
+  }
+
+  #record(held: HeldPacket, record: NonNullable<Extract<Outcome, { verdict: "drop" }>["record"]>): void {
+    const latencyUs = Math.round((this.#options.clock.now() - held.receivedMs) * 1_000);
+    this.#options.reporter.flow({ ...record, latencyUs }, this.#options.clock.wall());
+  }
+
+  #accept(held: HeldPacket, mark: number | undefined, packet: Uint8Array | undefined): void {
+    if (!this.#verdicts.fits(packet?.length ?? 0)) this.#flush(held.socket);
+    this.#verdicts.accept(held.queue, held.packetId, mark, packet);
+  }
+
+  #drop(held: HeldPacket, reason: Reason): void {
+    if (!this.#verdicts.fits(0)) this.#flush(held.socket);
+    this.#verdicts.drop(held.queue, held.packetId);
+    this.#options.reporter.count(reason);
+  }
+
+  /** Sends the verdicts written since the last call; all of them belong to this socket. */
+  #flush(socket: PuSocket): void {
+    if (this.#verdicts.length === 0) return;
+    this.#guard(() => {
+      socket.netlink.send(this.#verdicts);
+    });
+    this.#verdicts.reset();
+  }
+
+  #hold(held: HeldPacket): void {
+    const isCopied = held.packet.buffer !== this.#batch.bytes.buffer;
+    const kept = isCopied ? held : { ...held, packet: Uint8Array.from(held.packet) };
+    if (!this.#held.add(kept)) this.#drop(held, "hold-full");
+  }
+
+  #scheduleWork(delayMs: number): void {
+    if (this.#isWorkScheduled) return;
+    this.#isWorkScheduled = true;
+    const run = (): void => {
+      this.#isWorkScheduled = false;
+      this.#workOnHeld();
+    };
+    if (delayMs === 0) setImmediate(run);
+    else setTimeout(run, delayMs);
+  }
+
+  /** Goes through what waits: does a slice of work under the budget, gives up on what has waited too long, leaves the rest. */
+  #workOnHeld(): void {
+    let slice = WORK_SLICE;
+    let isBudgetSpent = false;
+    for (const held of this.#held.takeAll()) {
+      const isOver = slice === 0 || isBudgetSpent;
+      const answer = this.#workOn(held, isOver);
+      if (answer === "worked") slice -= 1;
+      if (answer === "budget-spent") isBudgetSpent = true;
+    }
+    if (this.#held.size > 0) this.#scheduleWork(isBudgetSpent ? RETRY_MS : 0);
+  }
+
+  #workOn(held: HeldPacket, isOver: boolean): "worked" | "waits" | "budget-spent" {
+    const nowMs = this.#options.clock.now();
+    if (this.#held.isExpired(held, nowMs)) return this.#giveUp(held, "hold-expired");
+    if (isOver) return this.#waitOn(held);
+    const outcome = held.socket.unit.engine.step(held.queue, held.packet, nowMs, this.#options.clock.wall());
+    if (outcome.verdict === "hold") {
+      const answer = this.#budget.take(sourceKey(outcome.work), nowMs);
+      if (answer === "source-exhausted") return this.#giveUp(held, "budget-spent");
+      this.#hold(held);
+      if (answer === "total-exhausted") return "budget-spent";
+      this.#guard(() => this.#perform(outcome.work));
+      return "worked";
+    }
+    this.#carryOut(held, outcome, nowMs);
+    this.#flush(held.socket);
+    return "worked";
+  }
+
+  #waitOn(held: HeldPacket): "waits" {
+    this.#hold(held);
+    this.#flush(held.socket);
+    return "waits";
+  }
+
+  #giveUp(held: HeldPacket, reason: Reason): "waits" {
+    this.#drop(held, reason);
+    this.#flush(held.socket);
+    return "waits";
+  }
+
+  /** The asymmetric work itself; its result, good or bad, lies in the cache afterwards. */
+  #perform(work: Work): void {
+    const identities = this.#options.identities();
+    if (work.kind === "verify") {
+      identities.verify(work.suite, work.token, work.certificates, this.#options.clock.wall());
+    } else identities.agree(work.own, work.peer, work.role);
+  }
+
+  /** An operation of the kernel may fail (a namespace that has just gone): counted, never a crash. */
+  #guard<T>(operation: () => T): T | undefined {
+    try {
+      return operation();
+    } catch {
+      this.#options.reporter.count("queue-error");
+      return undefined;
+    }
+  }
+}
+
+function sourceKey(work: Work): string {
+  return Buffer.from(work.source.buffer, work.source.byteOffset, work.source.length).latin1Slice();
+}

@@ -1,0 +1,41 @@
+/** Counts what the worker decides, and keeps decisions until the main thread is told. Bounded: what does not fit is counted as lost. */
+import type { FlowRecord } from "../handshake/flow-record.ts";
+import type { Reason } from "../reason.ts";
+import type { FlowEvent, FromWorker } from "./messages.ts";
+
+const FLOWS_KEPT = 8_192;
+
+export class Reporter {
+  readonly #packets = new Map<Reason, number>();
+  #flows: FlowEvent[] = [];
+  #flowsLost = 0;
+  #isChanged = false;
+
+  /** One packet that was refused, or passed for this reason. */
+  count(reason: Reason): void {
+    this.#packets.set(reason, (this.#packets.get(reason) ?? 0) + 1);
+    this.#isChanged = true;
+  }
+
+  /** One decision, made at the wall-clock time `timeMs`. */
+  flow(record: FlowRecord, timeMs: number): void {
+    if (this.#flows.length < FLOWS_KEPT) this.#flows.push({ timeMs, record });
+    else this.#flowsLost += 1;
+    this.#isChanged = true;
+  }
+
+  /** What has happened since the last call; undefined if nothing has. */
+  take(): Extract<FromWorker, { kind: "report" }> | undefined {
+    if (!this.#isChanged) return undefined;
+    const report = {
+      kind: "report",
+      flows: this.#flows,
+      flowsLost: this.#flowsLost,
+      packets: new Map(this.#packets),
+    } as const;
+    this.#flows = [];
+    this.#flowsLost = 0;
+    this.#isChanged = false;
+    return report;
+  }
+}
