@@ -17,7 +17,8 @@ export const reasonTexts = {
   "rule-deny": "A deny rule matches the peer's verified identity; deny beats allow.",
   "no-rule":
     "Policies select this processing unit, but none of their rules allows this peer, protocol and port.",
-  "no-policy": "No policy selects this processing unit in this direction, and the default is deny.",
+  "no-policy":
+    "No policy that selects this processing unit has a rule in this direction, and the default is deny.",
   "no-egress": "No egress rule of this processing unit can match any peer, so no token leaves for it.",
   "address-deny": "An address rule denies this address, protocol and port; deny beats allow.",
   "no-address-rule": "The peer is judged by address (no identity), and no address rule allows it.",
@@ -29,6 +30,8 @@ export const reasonTexts = {
   "packet-fragment": "A fragment that the kernel had not reassembled.",
   "packet-extension": "An IPv6 extension header that is unknown, repeated out of order or too long a chain.",
   "packet-options": "TCP or IP options are malformed or their lengths do not add up.",
+  "packet-address":
+    "A port 0, a source route, or an IPv4-mapped address in an IPv6 header: nothing a pod may send or get.",
   "packet-flags": "A combination of TCP flags that no stack sends.",
   "packet-checksum": "A checksum is wrong.",
   "protocol-unsupported": "An IP protocol that cannot be judged.",

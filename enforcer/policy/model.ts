@@ -1,4 +1,6 @@
-/** Owns the shape of a validated policy: plain data, so that it can be cloned to the datapath's worker and compiled there. Source: README.md of this folder. */
+/** Owns the shape of a validated policy and of its answer: plain data, so that it can be cloned to the datapath's worker and compiled there. Source: README.md of this folder. */
+
+import type { Reason } from "../reason.ts";
 
 export type Direction = "ingress" | "egress";
 export type Action = "allow" | "deny";
@@ -56,6 +58,14 @@ export interface PortRange {
   readonly protocol: number;
   readonly first: number;
   readonly last: number;
+}
+
+/** Shared and frozen: never changed by a caller. */
+export interface Decision {
+  readonly verdict: "allow" | "deny";
+  readonly reason: Reason;
+  /** The rule that decided, as `policy/rule`; undefined where no rule did. */
+  readonly rule: string | undefined;
 }
 
 export const emptyPolicy: Policy = { version: 1, policies: [] };

@@ -1,5 +1,8 @@
 /** Owns the map of managed networks: what an address is to us, before any identity is known. Source: design, "Managed networks". */
 
+import { type Cidr, contains, parseCidr } from "./addresses.ts";
+import { type CidrEntry, CidrTree } from "./cidr-tree.ts";
+
 /** As written in enforcer.yaml, validated. Addresses and CIDRs are canonical text. */
 export interface NetworksConfig {
   /** CIDRs of pods; inside them a SYN or SYN-ACK without a token is refused. */
@@ -34,7 +37,59 @@ export interface NetworkMap {
   stripNat64(address: Uint8Array): Uint8Array;
 }
 
+type AddressKind = ReturnType<NetworkMap["classify"]>;
+
 /** Compiles validated configuration. Throws RangeError on text that validation would have refused. */
 export function compileNetworks(config: NetworksConfig): NetworkMap {
-  throw new Error(`not yet: ${config.pods.length}`);
+  const managed = new CidrTree<AddressKind>([
+    ...entries<AddressKind>(config.pods, "pod"),
+    ...entries<AddressKind>(config.services, "service"),
+  ]);
+  const unmanaged = new CidrTree(
+    config.unmanaged.map((value) => ({ cidr: cidrOf(value.address), except: [], value })),
+  );
+  const services = new CidrTree(entries(config.services, true));
+  const translators = new CidrTree(entries(config.translators, true));
+  const nat64 = config.nat64.map(cidrOf);
+  return {
+    classify(address, port, protocol) {
+      const kind = managed.lookup(address).at(-1) ?? "outside";
+      if (unmanaged.lookup(address).some((entry) => isListed(entry, port, protocol))) return "unmanaged";
+      return kind;
+    },
+    isTranslator: (address) => translators.lookup(address).length > 0,
+    isServiceAddress: (address) => services.lookup(address).length > 0,
+    stripNat64: (address) => stripPrefixes(nat64, address),
+  };
+}
+
+function entries<T>(cidrs: readonly string[], value: T): CidrEntry<T>[] {
+  return cidrs.map((cidr) => ({ cidr: cidrOf(cidr), except: [], value }));
+}
+
+function cidrOf(text: string): Cidr {
+  const cidr = parseCidr(text);
+  if ("error" in cidr) throw new RangeError(cidr.error);
+  return cidr;
+}
+
+function isListed(entry: UnmanagedConfig, port: number, protocol: number): boolean {
+  if (entry.protocol !== undefined && entry.protocol !== protocol) return false;
+  return entry.ports === undefined || entry.ports.some((range) => range.first <= port && port <= range.last);
+}
+
+function stripPrefixes(prefixes: readonly Cidr[], address: Uint8Array): Uint8Array {
+  const prefix = prefixes.find((candidate) => contains(candidate, address));
+  return prefix === undefined ? address : embeddedIpv4(address, prefix.prefixLength / 8);
+}
+
+/** RFC 6052 2.2: four bytes after the prefix, stepping over byte 8, which is zero. */
+function embeddedIpv4(address: Uint8Array, prefixBytes: number): Uint8Array {
+  const mapped = new Uint8Array(16);
+  mapped.fill(0xff, 10, 12);
+  for (let index = 0, from = prefixBytes; index < 4; index++, from++) {
+    if (from === 8) from++;
+    mapped[12 + index] = address[from] ?? 0;
+  }
+  return mapped;
 }
