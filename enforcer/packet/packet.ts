@@ -34,6 +34,7 @@ export const optionAccurateEcn = 0x40;
 export class QuotedPacket {
   version: 4 | 6 = 4;
   protocol = 0;
+  transportOffset = 0;
   sourceOffset = 0;
   destinationOffset = 0;
   /** 0 unless `protocol` is TCP or UDP. */
@@ -70,7 +71,7 @@ export class Packet {
   // TCP only; 0 otherwise
   sequence = 0;
   acknowledgement = 0;
-  /** Byte 13 of the header, ECN bits included: compare with `& tcpSyn` and the like, or use `tcpKind`. */
+  /** Byte 13 of the header, ECN bits included: compare with `& tcpSyn` and the like. */
   flags = 0;
   window = 0;
   /** Bits `option…`. */
