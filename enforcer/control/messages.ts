@@ -419,7 +419,7 @@ function parseJson(line: string): unknown {
 }
 
 function quote(value: unknown): string {
-  return String(JSON.stringify(value)).slice(0, 80);
+  return (value === undefined ? "undefined" : JSON.stringify(value)).slice(0, 80);
 }
 
 function objectOf(value: unknown, path: string): Fields {

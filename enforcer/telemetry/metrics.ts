@@ -1,0 +1,103 @@
+/** Owns the Prometheus metrics: their names, labels and buckets. Names are an interface: they never change their meaning. */
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { FlowRecord } from "../handshake/flow-record.ts";
+import { reasons, type Reason } from "../reason.ts";
+
+/** Verbs that `trireme_cni_requests_total` counts; anything else a client sends counts as `other`. */
+export type CountedVerb =
+  "add" | "enforce" | "del" | "check" | "gc" | "status" | "log" | "list" | "flows" | "release" | "other";
+
+/** From 50 µs, about what a connection costs here, to 200 ms, the longest a packet is held. */
+const ADDED_SECONDS_BUCKETS = [
+  50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 100e-3, 200e-3,
+];
+
+/** The enforcer's metrics, in a registry of their own. */
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #connections = this.#counter(
+    "trireme_connections_total",
+    "Decisions about connections, by verdict and reason.",
+    ["verdict", "reason"],
+  );
+  readonly #packets = this.#counter(
+    "trireme_packets_total",
+    "Packets dropped or passed without a decision of their own, by reason.",
+    ["reason"],
+  );
+  readonly #requests = this.#counter(
+    "trireme_cni_requests_total",
+    "Requests on the control socket, by verb and code (0 = granted).",
+    ["verb", "code"],
+  );
+  readonly #queueDropped = this.#counter(
+    "trireme_queue_dropped_total",
+    "Packets that the kernel dropped because a queue was full.",
+    [],
+  );
+  readonly #pus = new Gauge({
+    name: "trireme_pus",
+    help: "Processing units that are enforced.",
+    registers: [this.#registry],
+  });
+  readonly #added = new Histogram({
+    name: "trireme_connect_added_seconds",
+    help: "Time that this enforcer added to the setup of an authorised connection.",
+    buckets: ADDED_SECONDS_BUCKETS,
+    registers: [this.#registry],
+  });
+  readonly #packetTotals = new Map<Reason, number>();
+
+  constructor() {
+    this.#queueDropped.inc(0);
+  }
+
+  #counter(name: string, help: string, labelNames: string[]): Counter {
+    return new Counter({ name, help, labelNames, registers: [this.#registry] });
+  }
+
+  /** Counts one decision. */
+  countDecision(record: FlowRecord): void {
+    this.#connections.inc({ verdict: record.verdict, reason: record.reason });
+    if (record.latencyUs !== undefined) this.#added.observe(record.latencyUs / 1e6);
+  }
+
+  /** Takes the worker's totals since its start; only what grew is added. */
+  takePacketTotals(totals: ReadonlyMap<Reason, number>): void {
+    for (const [reason, total] of totals) {
+      const grown = total - (this.#packetTotals.get(reason) ?? 0);
+      if (grown <= 0) continue;
+      this.#packetTotals.set(reason, total);
+      this.#packets.inc({ reason }, grown);
+      if (reason === "queue-overflow") this.#queueDropped.inc(grown);
+    }
+  }
+
+  /** Counts one request on the control socket. `code` 0 is a granted one. */
+  countRequest(verb: CountedVerb, code: number): void {
+    this.#requests.inc({ verb, code: String(code) });
+  }
+
+  setPus(count: number): void {
+    this.#pus.set(count);
+  }
+
+  /** Reason → count, of decisions and packets together; reasons never seen are left out. */
+  async counters(): Promise<ReadonlyMap<Reason, number>> {
+    const totals = new Map(this.#packetTotals);
+    for (const { labels, value } of (await this.#connections.get()).values) {
+      const reason = reasons.find((candidate) => candidate === labels["reason"]);
+      if (reason !== undefined) totals.set(reason, (totals.get(reason) ?? 0) + value);
+    }
+    return totals;
+  }
+
+  /** The text that Prometheus reads. */
+  render(): Promise<string> {
+    return this.#registry.metrics();
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+}
