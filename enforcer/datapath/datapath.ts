@@ -31,6 +31,7 @@ const SLOT_BYTES = 65_536 + 1_024;
 const VERDICT_BYTES = 256 * 1_024;
 /** Held packets that are worked on before the queues are looked at again. */
 const WORK_SLICE = 16;
+const WORKS_PER_PACKET = 2;
 const HELD_TOTAL = 4_096;
 const RETRY_MS = 5;
 const SOURCES_REMEMBERED = 8_192;
@@ -238,42 +239,44 @@ export class Datapath {
     let slice = WORK_SLICE;
     let isBudgetSpent = false;
     for (const held of this.#held.takeAll()) {
-      const isOver = slice === 0 || isBudgetSpent;
-      const answer = this.#workOn(held, isOver);
+      const answer = this.#workOn(held, slice > 0 && !isBudgetSpent);
       if (answer === "worked") slice -= 1;
       if (answer === "budget-spent") isBudgetSpent = true;
+      this.#flush(held.socket);
     }
     if (this.#held.size > 0) this.#scheduleWork(isBudgetSpent ? RETRY_MS : 0);
   }
 
-  #workOn(held: HeldPacket, isOver: boolean): "worked" | "waits" | "budget-spent" {
+  #workOn(held: HeldPacket, mayWork: boolean): "worked" | "waits" | "budget-spent" {
     const nowMs = this.#options.clock.now();
-    if (this.#held.isExpired(held, nowMs)) return this.#giveUp(held, "hold-expired");
-    if (isOver) return this.#waitOn(held);
-    const outcome = held.socket.unit.engine.step(held.queue, held.packet, nowMs, this.#options.clock.wall());
-    if (outcome.verdict === "hold") {
-      const answer = this.#budget.take(sourceKey(outcome.work), nowMs);
-      if (answer === "source-exhausted") return this.#giveUp(held, "budget-spent");
-      this.#hold(held);
-      if (answer === "total-exhausted") return "budget-spent";
-      this.#guard(() => this.#perform(outcome.work));
-      return "worked";
+    if (this.#held.isExpired(held, nowMs)) {
+      this.#drop(held, "hold-expired");
+      return "waits";
     }
-    this.#carryOut(held, outcome, nowMs);
-    this.#flush(held.socket);
-    return "worked";
-  }
-
-  #waitOn(held: HeldPacket): "waits" {
+    if (mayWork) return this.#stepAndWork(held, nowMs);
     this.#hold(held);
-    this.#flush(held.socket);
     return "waits";
   }
 
-  #giveUp(held: HeldPacket, reason: Reason): "waits" {
-    this.#drop(held, reason);
-    this.#flush(held.socket);
-    return "waits";
+  /** Steps, works, and steps again; a packet can need its token verified and its keys agreed, and no more than that. */
+  #stepAndWork(held: HeldPacket, nowMs: number): "worked" | "budget-spent" {
+    const { engine } = held.socket.unit;
+    for (let works = 0; works <= WORKS_PER_PACKET; works += 1) {
+      const outcome = engine.step(held.queue, held.packet, nowMs, this.#options.clock.wall());
+      if (outcome.verdict !== "hold") {
+        this.#carryOut(held, outcome, nowMs);
+        return "worked";
+      }
+      const answer = this.#budget.take(sourceKey(outcome.work), nowMs);
+      if (answer === "total-exhausted") {
+        this.#hold(held);
+        return "budget-spent";
+      }
+      if (answer === "source-exhausted") break;
+      this.#guard(() => this.#perform(outcome.work));
+    }
+    this.#drop(held, "budget-spent");
+    return "worked";
   }
 
   /** The asymmetric work itself; its result, good or bad, lies in the cache afterwards. */
@@ -296,5 +299,5 @@ export class Datapath {
 }
 
 function sourceKey(work: Work): string {
-  return Buffer.from(work.source.buffer, work.source.byteOffset, work.source.length).latin1Slice();
+  return Buffer.from(work.source.buffer, work.source.byteOffset, work.source.length).toString("latin1");
 }
