@@ -1,0 +1,255 @@
+/**
+ * Owns the rule set of a pod's network namespace: pure, rendered whole from its parameters. The enforcer imports it too.
+ * What each rule is for, in README.md; the hook priorities are between the kernel's own (enum nf_ip_hook_priorities):
+ * defragmentation -400, conntrack -200, destination NAT -100, source NAT 100.
+ */
+import { action, match, rule, tcpFlag } from "../netlink/nftables/builder.ts";
+import type { Prefix, Statement } from "../netlink/nftables/builder.ts";
+import type { Chain, Hook, Rule, Table } from "../netlink/nftables/model.ts";
+import { parsePrefix } from "./address.ts";
+
+export const tableFamily = "inet";
+export const tableName = "trireme";
+
+/** Queues in each pod's namespace, by what crosses them. */
+export const queues = {
+  inboundSyn: 0,
+  inboundSynAck: 1,
+  inboundTcp: 2,
+  outboundSyn: 3,
+  outboundTcp: 4,
+  inboundOther: 5,
+  outboundOther: 6,
+} as const;
+
+/** An attachment that the table enforces: it carries one empty chain for each, so that the namespace itself says whose rules these are. */
+export interface RuleOwner {
+  /** 16 hex digits. */
+  readonly puId: string;
+  readonly interfaceName: string;
+}
+
+export interface RuleSetParameters {
+  /** The pod's enforced interfaces, as they are called in the namespace. At least one. */
+  readonly interfaceNames: readonly string[];
+  /** The 12 contiguous bits of packet and connection mark that are ours. */
+  readonly markMask: number;
+  /** IPv6 prefixes on the pod's link, `address/length`, that neighbour discovery may go to. */
+  readonly onLinkPrefixes6: readonly string[];
+  readonly owners?: readonly RuleOwner[];
+}
+
+/** The bits of a mark that say what was decided. */
+export interface MarkLayout {
+  /** The top 4 of our bits. */
+  readonly stateMask: number;
+  /** State 1: the reader let this packet pass; never saved to the connection. */
+  readonly judged: number;
+  /** State 5: the connection is authorised. */
+  readonly authorised: number;
+  /** All bits that aren't ours. */
+  readonly others: number;
+}
+
+/** How the 12 bits of `markMask` are used. Throws a RangeError unless they are 12 and contiguous. */
+export function markLayout(markMask: number): MarkLayout {
+  const shift = 31 - Math.clz32(markMask & -markMask);
+  if (shift < 0 || markMask >>> shift !== 0xfff)
+    throw new RangeError("the mark mask must be 12 contiguous bits");
+  const stateShift = shift + 8;
+  return {
+    stateMask: (0xf << stateShift) >>> 0,
+    judged: (1 << stateShift) >>> 0,
+    authorised: (5 << stateShift) >>> 0,
+    others: ~markMask >>> 0,
+  };
+}
+
+/** The tables of the rule set, to be installed in one batch in place of what is there. Throws a RangeError for parameters that make no set. */
+export function renderRuleSet(parameters: RuleSetParameters): readonly Table[] {
+  const { interfaceNames, markMask, onLinkPrefixes6, owners = [] } = parameters;
+  if (interfaceNames.length === 0) throw new RangeError("a rule set needs an interface");
+  const mark = markLayout(markMask);
+  const chains = [
+    renderSave(markMask, mark),
+    renderInRaw(interfaceNames, mark),
+    renderIn(interfaceNames, mark),
+    renderInSave(interfaceNames, mark),
+    renderOutRaw(mark),
+    renderOut(interfaceNames, mark, onLinkPrefixes6),
+    renderOutSave(interfaceNames, mark),
+    ...owners.map(ownerChain),
+  ];
+  return [{ family: tableFamily, name: tableName, chains }];
+}
+
+/** Masked copy from packet mark to connection mark by constants alone, one rule a bit: register masks need newer kernels. */
+function renderSave(markMask: number, mark: MarkLayout): Chain {
+  const bits = Array.from({ length: 32 }, (_, place) => (1 << place) >>> 0).filter(
+    (bit) => (markMask & bit) !== 0,
+  );
+  const copies = bits.map((bit) => rule(match.mark(bit, bit), action.addCtMark(bit)));
+  return { name: "save", rules: [rule(action.keepCtMark(mark.others)), ...copies] };
+}
+
+/** Before conntrack, which must never see a payload of ours. SYN and SYN-ACK go to the reader whatever their marks. */
+function renderInRaw(interfaces: readonly string[], mark: MarkLayout): Chain {
+  const { syn, ack, rst, fin } = tcpFlag;
+  return base("in_raw", "prerouting", -300, "accept", [
+    rule(notFrom(interfaces), action.keepMark(mark.others), action.accept()),
+    rule(action.setMark(0)),
+    rule(match.tcpFlags(syn | rst, syn | rst), action.drop()),
+    rule(match.tcpFlags(syn | fin, syn | fin), action.drop()),
+    rule(match.tcpFlags(syn | ack, syn), action.queue(queues.inboundSyn)),
+    rule(match.tcpFlags(syn, syn), action.queue(queues.inboundSynAck)),
+  ]);
+}
+
+const icmp6 = {
+  routerSolicit: 133,
+  routerAdvert: 134,
+  neighbourSolicit: 135,
+  neighbourAdvert: 136,
+  redirect: 137,
+  listenerQuery: 130,
+  listenerReport: 131,
+  listenerDone: 132,
+  listenerReport2: 143,
+} as const;
+
+/** Behind conntrack, before destination NAT. A SYN that the reader hasn't judged is dropped, so a missing rule at -300 closes. */
+function renderIn(interfaces: readonly string[], mark: MarkLayout): Chain {
+  const { syn } = tcpFlag;
+  const judged = match.mark(mark.stateMask, mark.judged);
+  return base("in", "prerouting", -150, "drop", [
+    rule(notFrom(interfaces), action.accept()),
+    rule(match.ip6HopLimit(255), match.icmp6Type(discoveryIn), action.accept()),
+    rule(
+      match.ip6HopLimit(1),
+      match.ip6Source(listenerSources),
+      match.icmp6Type(listenerIn),
+      action.accept(),
+    ),
+    rule(match.tcpFlags(syn, syn), judged, action.accept()),
+    rule(match.tcpFlags(syn, syn), action.drop()),
+    rule(match.ctState("invalid"), action.drop()),
+    rule(judged, action.accept()),
+    rule(match.ctMark(mark.stateMask, mark.authorised), action.accept()),
+    rule(match.protocol(tcp), action.queue(queues.inboundTcp)),
+    rule(action.queue(queues.inboundOther)),
+  ]);
+}
+
+/** A chain of its own: a packet that the reader accepted goes on at the next chain, not at the next rule. */
+function renderInSave(interfaces: readonly string[], mark: MarkLayout): Chain {
+  return base("in_save", "prerouting", -149, "accept", [
+    rule(notFrom(interfaces), action.accept()),
+    rule(match.mark(mark.stateMask, mark.authorised), action.jump("save")),
+    rule(action.keepMark(mark.others)),
+  ]);
+}
+
+/** What a socket's SO_MARK has of our bits goes before anything in the pod can save it to a connection. */
+function renderOutRaw(mark: MarkLayout): Chain {
+  return base("out_raw", "output", -300, "accept", [rule(action.keepMark(mark.others))]);
+}
+
+/** Behind source NAT. An outgoing SYN or SYN-ACK, which only the local stack makes, ends what its connection was before. */
+function renderOut(interfaces: readonly string[], mark: MarkLayout, onLink: readonly string[]): Chain {
+  const { syn } = tcpFlag;
+  const neighbours = ["fe80::/10", "ff02::/16", ...onLink].map(prefix6);
+  return base("out", "postrouting", 200, "drop", [
+    rule(notTo(interfaces), action.accept()),
+    rule(action.keepMark(mark.others)),
+    rule(
+      match.ip6HopLimit(255),
+      match.ip6Destination(neighbours),
+      match.icmp6Type(discoveryOut),
+      action.accept(),
+    ),
+    rule(
+      match.ip6HopLimit(1),
+      match.ip6Destination(linkGroups),
+      match.icmp6Type(listenerOut),
+      action.accept(),
+    ),
+    rule(match.tcpFlags(syn, syn), action.keepCtMark(mark.others), action.queue(queues.outboundSyn)),
+    rule(match.ctMark(mark.stateMask, mark.authorised), action.accept()),
+    rule(match.protocol(tcp), action.queue(queues.outboundTcp)),
+    rule(action.queue(queues.outboundOther)),
+  ]);
+}
+
+function renderOutSave(interfaces: readonly string[], mark: MarkLayout): Chain {
+  return base("out_save", "postrouting", 201, "accept", [
+    rule(notTo(interfaces), action.accept()),
+    rule(match.mark(mark.stateMask, mark.authorised), action.jump("save")),
+  ]);
+}
+
+const tcp = 6;
+const discoveryIn = [
+  icmp6.routerSolicit,
+  icmp6.routerAdvert,
+  icmp6.neighbourSolicit,
+  icmp6.neighbourAdvert,
+  icmp6.redirect,
+];
+const discoveryOut = [icmp6.routerSolicit, icmp6.neighbourSolicit, icmp6.neighbourAdvert];
+const listenerIn = [icmp6.listenerQuery, icmp6.listenerReport, icmp6.listenerDone, icmp6.listenerReport2];
+const listenerOut = [icmp6.listenerReport, icmp6.listenerDone, icmp6.listenerReport2];
+const listenerSources = ["::/128", "fe80::/10"].map(prefix6);
+const linkGroups = ["ff02::/16"].map(prefix6);
+
+function prefix6(text: string): Prefix {
+  const prefix = parsePrefix(text);
+  if (prefix?.address.length === 16) return prefix;
+  throw new RangeError(`${JSON.stringify(text)} is not an IPv6 prefix`);
+}
+
+function notFrom(interfaces: readonly string[]): Statement {
+  const [only, ...more] = interfaces;
+  return only !== undefined && more.length === 0
+    ? match.notInputInterface(only)
+    : match.notInputInterfaceIn(interfaces);
+}
+
+function notTo(interfaces: readonly string[]): Statement {
+  const [only, ...more] = interfaces;
+  return only !== undefined && more.length === 0
+    ? match.notOutputInterface(only)
+    : match.notOutputInterfaceIn(interfaces);
+}
+
+function base(
+  name: string,
+  hook: "prerouting" | "output" | "postrouting",
+  priority: number,
+  policy: Hook["policy"],
+  rules: readonly Rule[],
+): Chain {
+  return { name, hook: { type: "filter", hook, priority, policy }, rules };
+}
+
+const ownerPrefix = "pu_";
+
+function ownerChain(owner: RuleOwner): Chain {
+  return { name: ownerChainName(owner), rules: [] };
+}
+
+function ownerChainName({ puId, interfaceName }: RuleOwner): string {
+  return `${ownerPrefix}${puId}_${interfaceName}`;
+}
+
+/** Whose rules a table of ours holds, in the table's order. */
+export function ruleOwners(table: Table | undefined): RuleOwner[] {
+  return (table?.chains ?? []).flatMap(({ name }) => {
+    const [, puId, interfaceName] = /^pu_([0-9a-f]{16})_(.+)$/s.exec(name) ?? [];
+    return puId === undefined || interfaceName === undefined ? [] : [{ puId, interfaceName }];
+  });
+}
+
+/** The table without an owner's mark; what it enforces stays. */
+export function withoutOwner(table: Table, owner: RuleOwner): Table {
+  return { ...table, chains: table.chains.filter(({ name }) => name !== ownerChainName(owner)) };
+}
