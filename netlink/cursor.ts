@@ -209,6 +209,12 @@ export class MessageWriter {
     this.#position += NLMSG_HEADER;
   }
 
+  /** Sets more flags in the message begun last. */
+  addFlags(flags: number): void {
+    const offset = this.#message + 6;
+    this.#view.setUint16(offset, this.#view.getUint16(offset, true) | flags, true);
+  }
+
   end(): void {
     this.#view.setUint32(this.#message, this.#position - this.#message, true);
   }

@@ -37,6 +37,8 @@ const verdictOverheadBytes = NLMSG_HEADER + NFGEN_HEADER + 12 + 8 + 4;
 /** Flags of a queue (NFQA_CFG_F_*). */
 export const queueFlag = { failOpen: 1, conntrack: 2, gso: 4, uidGid: 8, securityContext: 16 } as const;
 
+const allFlags = 0x1f;
+
 /** One queued packet, or the error that took its place. Mutable, made once and decoded into again and again. */
 export interface QueuePacket {
   queue: number;
@@ -253,7 +255,7 @@ export function encodeBind(writer: MessageWriter, queue: number, { maxLength, fl
   writer.nfgen(0, queue);
   writer.bytes(NFQA_CFG_CMD, Uint8Array.of(NFQNL_CFG_CMD_BIND, 0, 0, 0));
   writer.u32be(NFQA_CFG_QUEUE_MAXLEN, maxLength);
-  writer.u32be(NFQA_CFG_MASK, 0x1f & (flags | (~queueFlag.conntrack & ~queueFlag.securityContext)));
+  writer.u32be(NFQA_CFG_MASK, allFlags);
   writer.u32be(NFQA_CFG_FLAGS, flags);
 }
 
