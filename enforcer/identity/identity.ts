@@ -59,6 +59,8 @@ export interface Refusal {
   readonly ok: false;
   readonly reason: Reason;
   readonly detail: string;
+  /** Wall clock from which on the answer may be another: the token is not valid yet. */
+  readonly retryAtMs?: number;
 }
 
 export type VerifyResult = { readonly ok: true; readonly identity: VerifiedIdentity } | Refusal;
@@ -120,7 +122,12 @@ export interface TokenMinter {
 
 export interface TokenVerifier {
   /** Verifies everything that one message can show. Never throws for hostile input. Borrows its buffers. */
-  verify(suite: Suite, token: Uint8Array, certificates: readonly Uint8Array[], nowWallMs: number): VerifyResult;
+  verify(
+    suite: Suite,
+    token: Uint8Array,
+    certificates: readonly Uint8Array[],
+    nowWallMs: number,
+  ): VerifyResult;
 }
 
 /** One form of tokens (`cwt` now, JWT later). What is outside it knows no encoding. */
