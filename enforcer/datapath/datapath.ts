@@ -17,7 +17,7 @@ import type { IdentityCache } from "../identity/verifier.ts";
 import type { OwnToken } from "../identity/identity.ts";
 import type { Reason } from "../reason.ts";
 import { HeldPackets, type HeldPacket } from "./held-packets.ts";
-import { verdictMark, type MarkLayout } from "./mark.ts";
+import { verdictMark, type VerdictMarks } from "./mark.ts";
 import type { PuDescription } from "./messages.ts";
 import { PuDatapath } from "./pu-datapath.ts";
 import { socketGroups, type PuSocket } from "./pu-socket.ts";
@@ -47,7 +47,7 @@ export interface Clock {
 export interface DatapathOptions {
   readonly environment: EngineEnvironment;
   readonly identities: () => IdentityCache;
-  readonly layout: MarkLayout;
+  readonly marks: VerdictMarks;
   readonly limits: LimitsConfig;
   readonly reporter: Reporter;
   readonly clock: Clock;
@@ -117,7 +117,7 @@ export class Datapath {
     const nowMs = this.#options.clock.now();
     for (const unit of this.#units.values()) {
       for (const expiry of unit.engine.expire(nowMs)) {
-        if (expiry.action === "authorise") this.#guard(() => unit.authorise(expiry.flow, this.#options.layout));
+        if (expiry.action === "authorise") this.#guard(() => unit.authorise(expiry.flow, this.#options.marks));
         else this.#options.reporter.count(expiry.reason);
       }
     }
@@ -186,7 +186,7 @@ export class Datapath {
       return;
     }
     if (outcome.verdict === "accept") {
-      this.#accept(held, verdictMark(this.#options.layout, held.mark, outcome.mark), outcome.packet);
+      this.#accept(held, verdictMark(this.#options.marks, held.mark, outcome.mark), outcome.packet);
     } else this.#drop(held, outcome.reason);
     for (const emission of outcome.emit ?? []) this.#guard(() => held.socket.unit.emit(emission, nowMs));
     if (outcome.record !== undefined) this.#record(held, outcome.record);

@@ -7,7 +7,7 @@ import type { FlowAddresses } from "../handshake/flow-record.ts";
 import type { Emission } from "../handshake/outcome.ts";
 import type { OwnToken } from "../identity/identity.ts";
 import { protocolTcp } from "../packet/packet.ts";
-import type { MarkLayout } from "./mark.ts";
+import type { VerdictMarks } from "./mark.ts";
 import type { PuDescription } from "./messages.ts";
 import { OwnSegments } from "./own-segments.ts";
 import { PuSocket, socketGroups } from "./pu-socket.ts";
@@ -54,9 +54,9 @@ export class PuDatapath {
   }
 
   /** Marks the conntrack entry of a flow of this PU as authorised. False if there is none. Throws `NetlinkError`. */
-  authorise(flow: FlowAddresses, layout: MarkLayout): boolean {
+  authorise(flow: FlowAddresses, marks: VerdictMarks): boolean {
     this.#conntrack ??= Conntrack.open({ netns: this.description.netnsFd });
-    return this.#conntrack.setMark(answersOf(flow), layout.authorised, layout.mask);
+    return this.#conntrack.setMark(answersOf(flow), marks.authorised, marks.mask);
   }
 
   #rawSocket(version: 4 | 6): RawSocket {

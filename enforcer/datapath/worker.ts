@@ -1,17 +1,18 @@
 /** The datapath worker: a thread that answers the main thread's messages and otherwise serves queues. */
 import { randomFillSync } from "node:crypto";
 import { parentPort } from "node:worker_threads";
-import { deriveKeys } from "../handshake/proofs.ts";
+import { deriveKeys } from "../handshake/key-schedule.ts";
 import type { EngineEnvironment } from "../handshake/environment.ts";
+import { Scratch } from "../handshake/scratch.ts";
 import { cwtCodec } from "../identity/cwt.ts";
 import type { TrustSnapshot } from "../identity/identity.ts";
 import { IdentityCache } from "../identity/verifier.ts";
 import { compilePolicy, type CompiledPolicy } from "../policy/evaluate.ts";
-import { denyAll } from "../policy/model.ts";
+import { emptyPolicy } from "../policy/model.ts";
 import { compileNetworks } from "../policy/networks.ts";
 import { Datapath } from "./datapath.ts";
 import { engineLimits } from "./engine-limits.ts";
-import { layoutOf } from "./mark.ts";
+import { verdictMarks } from "./mark.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
 import { Reporter } from "./reporter.ts";
 
@@ -28,7 +29,7 @@ class Worker {
   readonly #identities: IdentityCache;
   readonly #datapath: Datapath;
   readonly #timers: readonly NodeJS.Timeout[];
-  #policy: CompiledPolicy = compilePolicy(denyAll);
+  #policy: CompiledPolicy = compilePolicy(emptyPolicy);
 
   constructor(configure: Configure, send: (message: FromWorker) => void) {
     this.#send = send;
@@ -37,7 +38,7 @@ class Worker {
     this.#datapath = new Datapath({
       environment: this.#environment(configure),
       identities: () => this.#identities,
-      layout: layoutOf(configure.markMask),
+      marks: verdictMarks(configure.markMask),
       limits: configure.limits,
       reporter: this.#reporter,
       clock,
@@ -52,6 +53,7 @@ class Worker {
       policy: () => this.#policy,
       fillRandom: randomPool(),
       limits: engineLimits(configure.limits),
+      scratch: new Scratch(),
     };
   }
 
