@@ -57,7 +57,8 @@ async function answer(
 
 async function page(request: IncomingMessage, sources: HttpSources): Promise<Page> {
   if (request.method !== "GET" && request.method !== "HEAD") return plain(405, "only GET and HEAD");
-  switch (request.url?.split("?", 1)[0]) {
+  const [path = ""] = (request.url ?? "").split("?", 1);
+  switch (path) {
     case "/metrics":
       return { status: 200, ...(await sources.metrics()) };
     case "/healthz":

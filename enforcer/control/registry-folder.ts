@@ -1,0 +1,144 @@
+/**
+ * Owns the registry on disk: one file for each PU in a folder of root's own, written so that a power cut at any point
+ * leaves the old content or the new one.
+ */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  renameSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
+import { basename, join } from "node:path";
+import { OperationError } from "../operation-error.ts";
+import { decodeRecord, encodeRecord, MAX_RECORD_BYTES, type PuRecord } from "./pu-record.ts";
+
+/** What one file of the folder held. */
+export type LoadedRecord =
+  | { readonly ok: true; readonly record: PuRecord }
+  | { readonly ok: false; readonly file: string; readonly problem: string };
+
+const RECORD_NAME = /^[0-9a-f]{16}\.json$/;
+const UNFINISHED_NAME = /^\.[0-9a-f]{16}\.json\.new$/;
+
+export class RegistryFolder {
+  readonly path: string;
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  /** Makes the folder (0700) where it is missing. Throws `OperationError` if it is a link, or not ours alone. */
+  static open(path: string): RegistryFolder {
+    try {
+      mkdirSync(path, { recursive: true, mode: 0o700 });
+      checkFolder(path);
+    } catch (error) {
+      if (error instanceof OperationError) throw error;
+      throw new OperationError("io", "open registry", `cannot use folder ${path}: ${textOf(error)}`, error);
+    }
+    return new RegistryFolder(path);
+  }
+
+  /** Reads every record; what can't be used comes back as a problem. Files that a crash left unfinished are removed. */
+  load(): LoadedRecord[] {
+    const names = readdirSync(this.path).sort();
+    for (const name of names.filter((name) => UNFINISHED_NAME.test(name))) unlinkSync(join(this.path, name));
+    return names.filter((name) => RECORD_NAME.test(name)).map((name) => this.#read(join(this.path, name)));
+  }
+
+  #read(file: string): LoadedRecord {
+    try {
+      const decoded = decodeRecord(readOwnFile(file));
+      if (!decoded.ok) return { ok: false, file, problem: decoded.error.message };
+      if (`${decoded.value.id}.json` !== basename(file))
+        return { ok: false, file, problem: "another PU's record" };
+      return { ok: true, record: decoded.value };
+    } catch (error) {
+      return { ok: false, file, problem: textOf(error) };
+    }
+  }
+
+  /** Writes a record, durably, in place of the PU's older one. Throws `OperationError`. */
+  write(record: PuRecord): void {
+    const file = join(this.path, `${record.id}.json`);
+    const unfinished = join(this.path, `.${record.id}.json.new`);
+    try {
+      writeDurably(unfinished, encodeRecord(record));
+      renameSync(unfinished, file);
+      this.#sync();
+    } catch (error) {
+      throw new OperationError("io", "write registry", `cannot write ${file}: ${textOf(error)}`, error);
+    }
+  }
+
+  /** Removes a PU's record, whatever it holds; done as well when there is none. Throws `OperationError`. */
+  remove(id: string): void {
+    const file = join(this.path, `${id}.json`);
+    try {
+      unlinkSync(file);
+      this.#sync();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+      throw new OperationError("io", "write registry", `cannot remove ${file}: ${textOf(error)}`, error);
+    }
+  }
+
+  #sync(): void {
+    const fd = openSync(this.path, constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+}
+
+function checkFolder(path: string): void {
+  const stat = lstatSync(path);
+  const refuse = (what: string): never => {
+    throw new OperationError("state-invalid", "open registry", `folder ${path} ${what}`);
+  };
+  if (!stat.isDirectory()) refuse("is not a folder (links are refused)");
+  if (stat.uid !== process.getuid?.()) refuse(`belongs to user ${stat.uid}; make it root's own`);
+  if ((stat.mode & 0o077) !== 0) refuse("is open to others; run chmod 0700 on it");
+}
+
+/** The text of a regular file of ours that only we can write; anything else throws. */
+function readOwnFile(file: string): string {
+  const fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) throw new Error("not a regular file");
+    if (stat.uid !== process.getuid?.()) throw new Error(`belongs to user ${stat.uid}`);
+    if ((stat.mode & 0o022) !== 0) throw new Error("writable for others");
+    if (stat.size > MAX_RECORD_BYTES) throw new Error(`longer than ${MAX_RECORD_BYTES} bytes`);
+    const buffer = Buffer.alloc(stat.size);
+    return buffer.toString("utf8", 0, readSync(fd, buffer));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function writeDurably(file: string, text: string): void {
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
+  const fd = openSync(file, flags, 0o600);
+  try {
+    const bytes = Buffer.from(text);
+    for (let written = 0; written < bytes.length;) written += writeSync(fd, bytes, written);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
