@@ -2,6 +2,7 @@
  * Builds rules from typed matches and actions, with the header dependencies that nft would add.
  * Source: what `nft --debug=netlink` prints for the same rule; checked against it in the tests.
  */
+import type { Prefix } from "../prefix.ts";
 import type { AnonymousSet, Expression, Rule, SetKeyType, SetRange } from "./model.ts";
 
 /** A header that must be known present before a statement may load from it; written once per rule. */
@@ -13,19 +14,8 @@ export interface Statement {
   readonly expressions: readonly Expression[];
 }
 
-/** An address of 4 or 16 bytes and how many leading bits of it count. */
-export interface Prefix {
-  readonly address: Uint8Array;
-  readonly length: number;
-}
-
-const FIN = 1;
-const SYN = 2;
-const RST = 4;
-const ACK = 16;
-
 /** Bits of the 14th byte of the TCP header (RFC 9293 section 3.1), without the ECN bits. */
-export const tcpFlag = { fin: FIN, syn: SYN, rst: RST, psh: 8, ack: ACK, urg: 32 } as const;
+export const tcpFlag = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16, urg: 32 } as const;
 
 /** Bits of `ct state` (enum ip_conntrack_info, NF_CT_STATE_BIT). */
 const ctStateBit = { invalid: 1, established: 2, related: 4, new: 8, untracked: 64 } as const;

@@ -35,6 +35,7 @@ export const setAttribute = {
   keyLength: 5,
   description: 9,
   id: 10,
+  userData: 13,
 } as const;
 export const setDescription = { size: 1 } as const;
 export const elementListAttribute = { table: 1, set: 2, elements: 3, setId: 4 } as const;

@@ -192,6 +192,7 @@ export class BatchEncoder {
       writer.u32be(setAttribute.keyType, setKeyTypeNumber[set.keyType]);
       writer.u32be(setAttribute.keyLength, set.keyLength);
       writer.u32be(setAttribute.id, id);
+      writer.bytes(setAttribute.userData, byteOrderNote(set));
       writer.nest(setAttribute.description, () => writer.u32be(setDescription.size, elements.length));
     });
     this.#message(NFT_MSG_NEWSETELEM, NLM_F_CREATE, family, subject, false, (writer) => {
@@ -204,6 +205,12 @@ export class BatchEncoder {
     });
     return id;
   }
+}
+
+/** The key's byte order as nft notes it for itself (1 host, 2 big-endian), without which it can't list the set. */
+function byteOrderNote({ keyType }: AnonymousSet): Uint8Array {
+  const isHostOrder = keyType === "ifname" || keyType === "mark";
+  return Uint8Array.of(0, 4, isHostOrder ? 1 : 2, 0, 0, 0);
 }
 
 function encodeHook(writer: MessageWriter, family: Family, hook: Hook): void {
