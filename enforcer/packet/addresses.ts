@@ -17,8 +17,9 @@ function writeAddress({ buffer, version }: Packet, offset: number, into: Uint8Ar
     copyShort(buffer, offset, offset + 16, into, at);
     return;
   }
-  into.fill(0, at, at + 10);
-  into.fill(0xff, at + 10, at + 12);
+  for (let i = 0; i < 10; i++) into[at + i] = 0;
+  into[at + 10] = 0xff;
+  into[at + 11] = 0xff;
   copyShort(buffer, offset, offset + 4, into, at + 12);
 }
 
