@@ -2,9 +2,22 @@
  * Owns the verdict on every packet of one PU that its rule set queues: the connection state machine of both roles. Pure: no
  * clock, no I/O, and no exception for anything a packet can hold. Source: design, "The handshake"; README.md of this folder.
  */
+import { verifyChecksums } from "../packet/checksum.ts";
+import { payloadLength, protocolTcp, tcpAck, tcpFin, tcpRst, tcpSyn } from "../packet/packet.ts";
+import { parsePacket } from "../packet/parse.ts";
+import type { Reason } from "../reason.ts";
+import { passAddressSynAck, receivePlainSyn } from "./address-flow.ts";
+import { receiveFromServer, receiveSynAck, sendSyn, sendToServer } from "./client-connection.ts";
+import { EngineState } from "./engine-state.ts";
 import type { EngineEnvironment, ProcessingUnit } from "./environment.ts";
+import { expireAll } from "./expiry.ts";
+import { payloadOf } from "./message-carrier.ts";
+import { hasMagic } from "./messages.ts";
+import { judgeDatagram } from "./other-protocols.ts";
 import type { Expiry, Outcome, Queue } from "./outcome.ts";
-import { drop } from "./outcome.ts";
+import { acceptAuthorised, acceptUnchanged, drop } from "./outcome.ts";
+import { resetStray } from "./resets.ts";
+import { receiveFromClient, receiveTokenSyn, sendSynAck, sendToClient } from "./server-connection.ts";
 
 /** Sizes of an engine's tables, for `status`. */
 export interface EngineCounts {
@@ -12,15 +25,17 @@ export interface EngineCounts {
   readonly halfOpen: number;
   readonly addressFlows: number;
   readonly recent: number;
+  /** Handshakes that made room for newer ones, since the start. */
+  readonly evicted: number;
 }
 
+const controlFlags = tcpSyn | tcpAck | tcpRst | tcpFin;
+
 export class Engine {
-  readonly unit: ProcessingUnit;
-  readonly environment: EngineEnvironment;
+  private readonly state: EngineState;
 
   constructor(unit: ProcessingUnit, environment: EngineEnvironment) {
-    this.unit = unit;
-    this.environment = environment;
+    this.state = new EngineState(unit, environment);
   }
 
   /**
@@ -28,17 +43,87 @@ export class Engine {
    * and never goes back, `wallMs` is the wall clock (for tokens' validity only).
    */
   step(queue: Queue, packet: Uint8Array, nowMs: number, wallMs: number): Outcome {
-    return drop(packet.length + nowMs + wallMs + queue > 0 ? "packet-malformed" : "internal-error");
+    const { state } = this;
+    const malformed = parsePacket(packet, 0, packet.length, state.packet);
+    if (malformed !== undefined) return drop(malformed);
+    state.isInbound = queue <= 2 || queue === 5;
+    state.nowMs = nowMs;
+    state.wallMs = wallMs;
+    if (queue >= 5) return judgeDatagram(state);
+    if (state.packet.protocol !== protocolTcp) return drop("protocol-unsupported");
+    state.loadKey();
+    return stepTcp(state, queue);
   }
 
   /** Ends what has been silent too long. To be called about four times a second. */
   expire(nowMs: number): Expiry[] {
-    return nowMs < 0 ? [{ action: "forget", reason: "connection-expired", flow: noFlow }] : [];
+    return expireAll(this.state, nowMs);
   }
 
   counts(): EngineCounts {
-    return { pending: 0, halfOpen: 0, addressFlows: 0, recent: 0 };
+    const { clients, candidates, addressFlows, recent, evicted } = this.state;
+    return {
+      pending: clients.size,
+      halfOpen: candidates.size,
+      addressFlows: addressFlows.size,
+      recent: recent.size,
+      evicted: evicted + candidates.evicted,
+    };
   }
 }
 
-const noFlow = { local: new Uint8Array(16), localPort: 0, remote: new Uint8Array(16), remotePort: 0 };
+function stepTcp(state: EngineState, queue: Queue): Outcome {
+  const kind = state.packet.flags & controlFlags;
+  if (queue === 0) return kind === tcpSyn ? checked(state, receiveSyn) : drop("packet-flags");
+  if (queue === 1) return kind === (tcpSyn | tcpAck) ? checked(state, receiveAnswer) : drop("packet-flags");
+  if (queue === 3) return sendWithSyn(state, kind);
+  if ((kind & tcpSyn) !== 0) return drop("packet-flags");
+  return queue === 2 ? receiveSegment(state) : sendSegment(state);
+}
+
+/** Conntrack has not seen these yet, and a rewritten packet has a right checksum again, so the one it came with is checked first. */
+function checked(state: EngineState, next: (state: EngineState) => Outcome): Outcome {
+  const wrong: Reason | undefined = verifyChecksums(state.packet);
+  return wrong === undefined ? next(state) : drop(wrong);
+}
+
+function receiveSyn(state: EngineState): Outcome {
+  const isDialling =
+    state.clients.find(state.key) !== undefined || state.addressFlows.find(state.key)?.role === "client";
+  if (isDialling) return drop("simultaneous-open");
+  const isOurs = payloadLength(state.packet) > 0 && hasMagic(payloadOf(state.packet));
+  return isOurs ? receiveTokenSyn(state) : receivePlainSyn(state);
+}
+
+function receiveAnswer(state: EngineState): Outcome {
+  return receiveSynAck(state) ?? passAddressSynAck(state) ?? drop("ack-unexpected");
+}
+
+function sendWithSyn(state: EngineState, kind: number): Outcome {
+  if (kind === tcpSyn) return sendSyn(state);
+  if (kind !== (tcpSyn | tcpAck)) return drop("packet-flags");
+  return sendSynAck(state) ?? passAddressSynAck(state) ?? drop("no-connection");
+}
+
+function receiveSegment(state: EngineState): Outcome {
+  if (state.recent.recognise(state.key, state.nowMs)) return passRecognised(state);
+  return receiveFromServer(state) ?? receiveFromClient(state) ?? belongsToNothing(state);
+}
+
+function sendSegment(state: EngineState): Outcome {
+  if (state.recent.recognise(state.key, state.nowMs)) return acceptAuthorised;
+  return sendToServer(state) ?? sendToClient(state) ?? belongsToNothing(state);
+}
+
+/** Resets pass without data, and set no mark. */
+function passRecognised(state: EngineState): Outcome {
+  if ((state.packet.flags & tcpRst) === 0) return acceptAuthorised;
+  return payloadLength(state.packet) === 0 ? acceptUnchanged : drop("reset-invalid");
+}
+
+function belongsToNothing(state: EngineState): Outcome {
+  const { flags } = state.packet;
+  if ((flags & tcpRst) === 0) return resetStray(state);
+  const isOfAddressFlow = !state.isInbound && state.addressFlows.find(state.key) !== undefined;
+  return isOfAddressFlow ? acceptUnchanged : drop("reset-invalid");
+}

@@ -1,4 +1,5 @@
 /** Owns the key of every table of connections: a TCP 4-tuple as this PU's side sees it, in nine integers and a seeded hash, so that a look-up allocates nothing. */
+import type { Packet } from "../packet/packet.ts";
 import type { FlowAddresses } from "./flow-record.ts";
 
 /** Local address, remote address (four big-endian words each, IPv4 mapped) and both ports in one word. Mutable only as a scratch key. */
@@ -41,37 +42,50 @@ function word(bytes: Uint8Array, offset: number): number {
   );
 }
 
-/** Where a packet has its addresses; `addressLength` 4 or 16. */
-export interface KeySource {
-  readonly bytes: Uint8Array;
-  readonly addressLength: number;
-  readonly localOffset: number;
-  readonly remoteOffset: number;
-  readonly localPort: number;
-  readonly remotePort: number;
-}
-
-/** Fills a scratch key. `seed` must be random, so that nobody can choose addresses that collide. */
-export function loadFlowKey(into: FlowKey, source: KeySource, seed: number): FlowKey {
-  const { bytes, localOffset, remoteOffset } = source;
-  if (source.addressLength === 4) {
-    into.local0 = into.local1 = into.remote0 = into.remote1 = 0;
-    into.local2 = into.remote2 = mappedWord;
-    into.local3 = word(bytes, localOffset);
-    into.remote3 = word(bytes, remoteOffset);
-  } else {
-    into.local0 = word(bytes, localOffset);
-    into.local1 = word(bytes, localOffset + 4);
-    into.local2 = word(bytes, localOffset + 8);
-    into.local3 = word(bytes, localOffset + 12);
-    into.remote0 = word(bytes, remoteOffset);
-    into.remote1 = word(bytes, remoteOffset + 4);
-    into.remote2 = word(bytes, remoteOffset + 8);
-    into.remote3 = word(bytes, remoteOffset + 12);
-  }
-  into.ports = (source.localPort << 16) | source.remotePort;
+/** Fills a scratch key with a packet's 4-tuple as its sender's (outbound) or receiver's (inbound) side sees it. `seed` must be random, so that nobody can choose addresses that collide. */
+export function loadFlowKey(into: FlowKey, packet: Packet, isInbound: boolean, seed: number): FlowKey {
+  const { sourceOffset, destinationOffset, sourcePort, destinationPort } = packet;
+  loadAddresses(
+    into,
+    packet,
+    isInbound ? destinationOffset : sourceOffset,
+    isInbound ? sourceOffset : destinationOffset,
+  );
+  into.ports = isInbound ? (destinationPort << 16) | sourcePort : (sourcePort << 16) | destinationPort;
   into.hash = hashKey(into, seed);
   return into;
+}
+
+/** Fills a scratch key with the 4-tuple of the packet that an inbound ICMP error quotes: one that we sent, or so it says. */
+export function loadQuotedFlowKey(into: FlowKey, packet: Packet, seed: number): FlowKey {
+  const { sourceOffset, destinationOffset, sourcePort, destinationPort } = packet.quoted;
+  loadAddresses(into, packet, sourceOffset, destinationOffset);
+  into.ports = (sourcePort << 16) | destinationPort;
+  into.hash = hashKey(into, seed);
+  return into;
+}
+
+function loadAddresses(into: FlowKey, packet: Packet, localOffset: number, remoteOffset: number): void {
+  if (packet.version === 4) loadMapped(into, packet.buffer, localOffset, remoteOffset);
+  else loadWhole(into, packet.buffer, localOffset, remoteOffset);
+}
+
+function loadMapped(into: FlowKey, bytes: Uint8Array, localOffset: number, remoteOffset: number): void {
+  into.local0 = into.local1 = into.remote0 = into.remote1 = 0;
+  into.local2 = into.remote2 = mappedWord;
+  into.local3 = word(bytes, localOffset);
+  into.remote3 = word(bytes, remoteOffset);
+}
+
+function loadWhole(into: FlowKey, bytes: Uint8Array, localOffset: number, remoteOffset: number): void {
+  into.local0 = word(bytes, localOffset);
+  into.local1 = word(bytes, localOffset + 4);
+  into.local2 = word(bytes, localOffset + 8);
+  into.local3 = word(bytes, localOffset + 12);
+  into.remote0 = word(bytes, remoteOffset);
+  into.remote1 = word(bytes, remoteOffset + 4);
+  into.remote2 = word(bytes, remoteOffset + 8);
+  into.remote3 = word(bytes, remoteOffset + 12);
 }
 
 /** One round of MurmurHash3 (public domain, Appleby). */
@@ -110,21 +124,39 @@ export function copyFlowKey(key: FlowKey): FlowKey {
   return { ...key };
 }
 
-function writeWords(words: readonly number[]): Uint8Array {
-  const bytes = new Uint8Array(16);
-  const view = new DataView(bytes.buffer);
-  for (const [index, value] of words.entries()) view.setInt32(index * 4, value);
-  return bytes;
+function writeWord(into: Uint8Array, at: number, value: number): void {
+  into[at] = value >>> 24;
+  into[at + 1] = value >>> 16;
+  into[at + 2] = value >>> 8;
+  into[at + 3] = value;
 }
 
-/** The local address, 16 bytes, a new array. */
+/** The local address, written to 16 bytes of the caller's. */
+export function writeLocalAddress(key: FlowKey, into: Uint8Array): Uint8Array {
+  writeWord(into, 0, key.local0);
+  writeWord(into, 4, key.local1);
+  writeWord(into, 8, key.local2);
+  writeWord(into, 12, key.local3);
+  return into;
+}
+
+/** The remote address, written to 16 bytes of the caller's. */
+export function writeRemoteAddress(key: FlowKey, into: Uint8Array): Uint8Array {
+  writeWord(into, 0, key.remote0);
+  writeWord(into, 4, key.remote1);
+  writeWord(into, 8, key.remote2);
+  writeWord(into, 12, key.remote3);
+  return into;
+}
+
+/** The local address in 16 new bytes. */
 export function localAddress(key: FlowKey): Uint8Array {
-  return writeWords([key.local0, key.local1, key.local2, key.local3]);
+  return writeLocalAddress(key, new Uint8Array(16));
 }
 
-/** The remote address, 16 bytes, a new array. */
+/** The remote address in 16 new bytes. */
 export function remoteAddress(key: FlowKey): Uint8Array {
-  return writeWords([key.remote0, key.remote1, key.remote2, key.remote3]);
+  return writeRemoteAddress(key, new Uint8Array(16));
 }
 
 export function localPort(key: FlowKey): number {

@@ -1,5 +1,5 @@
 /** Owns what one call of the engine may answer: a verdict, and what else has to be done. Source: design, "Threads" and style, "Flow". */
-import type { OwnToken, Suite, VerifiedIdentity } from "../identity/identity.ts";
+import type { OwnToken, Role, Suite, VerifiedIdentity } from "../identity/identity.ts";
 import type { Reason } from "../reason.ts";
 import type { FlowAddresses, FlowRecord } from "./flow-record.ts";
 
@@ -31,7 +31,7 @@ export type Work =
       readonly kind: "agree";
       readonly own: OwnToken;
       readonly peer: VerifiedIdentity;
-      readonly role: "client" | "server";
+      readonly role: Role;
       readonly source: Uint8Array;
     };
 
@@ -75,4 +75,28 @@ export function drop(reason: Reason): Outcome {
   const outcome: Outcome = { verdict: "drop", reason };
   drops.set(reason, outcome);
   return outcome;
+}
+
+/** The packet waits until this token is verified. Copies what the message lends. */
+export function holdForVerification(
+  suite: Suite,
+  token: Uint8Array,
+  certificates: readonly Uint8Array[],
+  source: Uint8Array,
+): Outcome {
+  const copies = certificates.map((certificate) => certificate.slice());
+  return {
+    verdict: "hold",
+    work: { kind: "verify", suite, token: token.slice(), certificates: copies, source: source.slice() },
+  };
+}
+
+/** The packet waits for the keys of this pair. */
+export function holdForAgreement(
+  own: OwnToken,
+  peer: VerifiedIdentity,
+  role: Role,
+  source: Uint8Array,
+): Outcome {
+  return { verdict: "hold", work: { kind: "agree", own, peer, role, source: source.slice() } };
 }

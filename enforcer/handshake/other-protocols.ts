@@ -1,0 +1,54 @@
+/** Owns what isn't TCP: judged by address rules, and ICMP errors by what they quote. Source: design, "In the pod's namespace". */
+import { protocolTcp } from "../packet/packet.ts";
+import { sequenceDifference } from "../packet/sequence.ts";
+import { judgeByAddress, recordDecision } from "./decisions.ts";
+import type { EngineState } from "./engine-state.ts";
+import { loadQuotedFlowKey } from "./flow-key.ts";
+import type { Outcome } from "./outcome.ts";
+import { acceptUnchanged, drop } from "./outcome.ts";
+
+/** A datagram of any protocol but TCP. */
+export function judgeDatagram(state: EngineState): Outcome {
+  if (state.packet.protocol === protocolTcp) return drop("protocol-unsupported");
+  if (state.packet.hasQuote) return state.isInbound ? judgeIcmpError(state) : drop("icmp-unrelated");
+  const decision = judgeByAddress(state, state.packet.destinationPort);
+  const role = state.isInbound ? "server" : "client";
+  const record = recordDecision(state, decision, { role, proof: "address" });
+  if (decision.verdict === "deny") return { verdict: "drop", reason: decision.reason, record };
+  return { verdict: "accept", mark: "authorised", packet: undefined, record };
+}
+
+/** An error about a flow that has no mark yet: it passes only with the exact 4-tuple and a sequence number that is in flight. */
+function judgeIcmpError(state: EngineState): Outcome {
+  if (state.packet.quoted.protocol !== protocolTcp) return drop("icmp-unrelated");
+  loadQuotedFlowKey(state.key, state.packet, state.keySeed);
+  const isRelated = quotesClient(state) || quotesServer(state) || quotesAddressFlow(state);
+  return isRelated ? acceptUnchanged : drop("icmp-unrelated");
+}
+
+/** A pending SYN, or any segment between it and the highest sent while the server hasn't answered the tag. */
+function quotesClient(state: EngineState): boolean {
+  const connection = state.clients.find(state.key);
+  if (connection === undefined) return false;
+  const { sequence } = state.packet.quoted;
+  if (sequence === connection.isn) return true;
+  const { proof } = connection;
+  return (
+    proof !== undefined &&
+    sequenceDifference(sequence, connection.isn) > 0 &&
+    sequenceDifference(sequence, proof.sentUntil) <= 0
+  );
+}
+
+function quotesServer(state: EngineState): boolean {
+  const { sequence } = state.packet.quoted;
+  if (state.answered.find(state.key)?.serverIsn === sequence) return true;
+  for (const candidate of state.candidates.ofFlow(state.key))
+    if (candidate.answer?.serverIsn === sequence) return true;
+  return false;
+}
+
+function quotesAddressFlow(state: EngineState): boolean {
+  const flow = state.addressFlows.find(state.key);
+  return flow?.role === "client" && flow.isn === state.packet.quoted.sequence;
+}
