@@ -27,7 +27,7 @@ export const connectControl: ConnectControl = async (path, deadline) => {
   checkTrust(path);
   const socket = createConnection({ path });
   try {
-    await beforeDeadline(connected(socket, path), deadline, () => throwLate("accept a connection"));
+    await beforeDeadline(connected(socket, path), deadline, () => late("accept a connection"));
     return new SocketConnection(socket, deadline);
   } catch (error) {
     socket.destroy();
@@ -70,8 +70,8 @@ function unreachable(path: string, error: unknown): CniError {
   return new CniError("tryLater", `the enforcer is unreachable at ${path} (${code})`);
 }
 
-function throwLate(what: string): never {
-  throw new CniError("tryLater", `the enforcer did not ${what} in time`);
+function late(what: string): CniError {
+  return new CniError("tryLater", `the enforcer did not ${what} in time`);
 }
 
 class SocketConnection implements ControlConnection {
@@ -96,9 +96,7 @@ class SocketConnection implements ControlConnection {
       throw new CniError("invalidConfig", `the request ${request.op} is longer than ${MAX_LINE_BYTES} bytes`);
     }
     this.#socket.write(text);
-    const line = await beforeDeadline(this.#nextLine(), this.#deadline, () =>
-      throwLate(`answer ${request.op}`),
-    );
+    const line = await beforeDeadline(this.#nextLine(), this.#deadline, () => late(`answer ${request.op}`));
     return granted(decode(line));
   }
 

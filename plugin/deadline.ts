@@ -2,6 +2,7 @@
  * Owns time limits: each verb's own, counted from the start of the process, and shorter ones within it.
  * No runtime limits STATUS, and containerd holds a lock meanwhile, so the plugin ends itself.
  */
+import type { CniError } from "./cni-error.ts";
 import type { Verb } from "./environment.ts";
 
 /** Longest run of each verb in milliseconds, from the start of the process to its exit. */
@@ -55,17 +56,15 @@ export class Deadline {
   }
 }
 
-/** What `work` settles to, or, if the deadline passes before, what `late` gives or throws. Never leaves a timer behind. */
-export async function beforeDeadline<T>(work: Promise<T>, deadline: Deadline, late: () => T): Promise<T> {
+/** What `work` settles to; if the deadline passes before, it throws what `late` gives. Never leaves a timer behind. */
+export async function beforeDeadline<T>(
+  work: Promise<T>,
+  deadline: Deadline,
+  late: () => CniError,
+): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
-  const expiry = new Promise<T>((resolve, reject) => {
-    timer = setTimeout(() => {
-      try {
-        resolve(late());
-      } catch (error) {
-        reject(error as Error);
-      }
-    }, deadline.remainingMs());
+  const expiry = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(late()), deadline.remainingMs());
   });
   try {
     return await Promise.race([work, expiry]);

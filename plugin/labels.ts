@@ -6,7 +6,6 @@ import { LIMITS } from "../enforcer/control/messages.ts";
 import type { CniArgs } from "./cni-args.ts";
 import { CniError } from "./cni-error.ts";
 import { isObject, member, parseJson } from "./json.ts";
-import type { JsonObject } from "./json.ts";
 
 /** The pod annotation that holds labels, a JSON object of strings. */
 export const labelAnnotation = "trireme-cni/labels";
@@ -93,7 +92,7 @@ function fromAnnotation(runtimeConfig: unknown): Pairs {
 
 /** The member at a path; `undefined` where any step isn't an object: what isn't ours may be malformed. */
 function descend(value: unknown, ...path: readonly string[]): unknown {
-  return path.reduce<unknown>((at, key) => (isObject(at) ? member(at as JsonObject, key) : undefined), value);
+  return path.reduce<unknown>((at, key) => (isObject(at) ? member(at, key) : undefined), value);
 }
 
 function checkLabel(source: string, key: unknown, value: unknown): [string, string] {
@@ -113,7 +112,7 @@ function checkLabel(source: string, key: unknown, value: unknown): [string, stri
 }
 
 function quote(value: unknown): string {
-  return (JSON.stringify(value) ?? "undefined").slice(0, 80);
+  return String(JSON.stringify(value)).slice(0, 80);
 }
 
 function invalid(cause: string): CniError {

@@ -81,7 +81,7 @@ class KernelNamespace implements PodNamespace {
     const route = Route.open({ netns: this.#fd });
     try {
       const link = route.links().find(({ name }) => name === interfaceName);
-      return link && route.addresses(link.index).map(({ address }) => address);
+      return link && route.addresses(link.index).map(({ prefix }) => prefix.address);
     } finally {
       route.close();
     }

@@ -3,7 +3,7 @@
  * together again; its members come out as they stand. Source: CNI SPEC 1.1.0, "Section 5"; spec-upgrades.md for 0.3.0.
  */
 import type { AddressPrefix } from "../enforcer/control/messages.ts";
-import { parsePrefix } from "./address.ts";
+import { parsePrefix } from "../netlink/prefix.ts";
 import { CniError } from "./cni-error.ts";
 import { isObject, member, memberSources, parseJson } from "./json.ts";
 import type { JsonObject } from "./json.ts";
@@ -87,7 +87,7 @@ function isPodInterface(candidate: unknown, ifname: string): boolean {
 
 function readAddress(entry: JsonObject): AddressPrefix {
   const text = member(entry, "address");
-  const prefix = typeof text === "string" ? parsePrefix(text) : undefined;
+  const prefix = typeof text === "string" && text.includes("/") ? parsePrefix(text) : undefined;
   if (typeof text === "string" && prefix !== undefined) {
     return { address: text.slice(0, text.indexOf("/")), prefixLength: prefix.length };
   }

@@ -4,9 +4,10 @@
  * defragmentation -400, conntrack -200, destination NAT -100, source NAT 100.
  */
 import { action, match, rule, tcpFlag } from "../netlink/nftables/builder.ts";
-import type { Prefix, Statement } from "../netlink/nftables/builder.ts";
+import type { Statement } from "../netlink/nftables/builder.ts";
 import type { Chain, Hook, Rule, Table } from "../netlink/nftables/model.ts";
-import { parsePrefix } from "./address.ts";
+import { parsePrefix } from "../netlink/prefix.ts";
+import type { Prefix } from "../netlink/prefix.ts";
 
 export const tableFamily = "inet";
 export const tableName = "trireme";

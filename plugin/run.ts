@@ -75,14 +75,14 @@ async function settle(
     if (invocation.verb === "VERSION") return [versionAnswer(), 0];
     const work = perform(invocation, boundary, edges, progress);
     const deadline = Deadline.ofVerb(invocation.verb, boundary.uptimeMs);
-    return [await beforeDeadline(work, deadline, () => throwLate(invocation)), 0];
+    return [await beforeDeadline(work, deadline, () => late(invocation)), 0];
   } catch (thrown) {
     return [fail(thrown, progress), 1];
   }
 }
 
-function throwLate({ verb }: Invocation): never {
-  throw new CniError("tryLater", `${verb} did not end within ${verbDeadlinesMs[verb]} ms`);
+function late({ verb }: Invocation): CniError {
+  return new CniError("tryLater", `${verb} did not end within ${verbDeadlinesMs[verb]} ms`);
 }
 
 async function perform(

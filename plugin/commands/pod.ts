@@ -1,6 +1,6 @@
 /** Owns what ADD and CHECK have in common: the container's own namespace, and the pod's addresses in it. */
 import type { AddressPrefix } from "../../enforcer/control/messages.ts";
-import { parseAddress } from "../address.ts";
+import { parseAddress } from "../../netlink/prefix.ts";
 import type { Call } from "../call.ts";
 import { CniError } from "../cni-error.ts";
 import type { PodNamespace } from "../pod-namespace.ts";
