@@ -291,8 +291,8 @@ export class Datapath {
   #guard<T>(operation: () => T): T | undefined {
     try {
       return operation();
-    } catch {
-      this.#options.reporter.count("queue-error");
+    } catch (error) {
+      this.#options.reporter.failure(error);
       return undefined;
     }
   }

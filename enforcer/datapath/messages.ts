@@ -58,5 +58,7 @@ export type FromWorker =
       readonly flowsLost: number;
       /** Packets by reason: refusals, and what was dropped without a decision. */
       readonly packets: ReadonlyMap<Reason, number>;
+      /** What operations of the kernel failed with; each text once a report, ten at most. */
+      readonly failures: readonly string[];
     }
   | { readonly kind: "stopped" };

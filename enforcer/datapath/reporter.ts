@@ -4,11 +4,13 @@ import type { Reason } from "../reason.ts";
 import type { FlowEvent, FromWorker } from "./messages.ts";
 
 const FLOWS_KEPT = 8_192;
+const FAILURES_KEPT = 10;
 
 export class Reporter {
   readonly #packets = new Map<Reason, number>();
   #flows: FlowEvent[] = [];
   #flowsLost = 0;
+  #failures = new Set<string>();
   #isChanged = false;
 
   /** One packet that was refused, or passed for this reason. */
@@ -24,6 +26,12 @@ export class Reporter {
     this.#isChanged = true;
   }
 
+  /** An operation of the kernel that failed. */
+  failure(error: unknown): void {
+    this.count("queue-error");
+    if (this.#failures.size < FAILURES_KEPT) this.#failures.add(error instanceof Error ? error.message : String(error));
+  }
+
   /** What has happened since the last call; undefined if nothing has. */
   take(): Extract<FromWorker, { kind: "report" }> | undefined {
     if (!this.#isChanged) return undefined;
@@ -32,9 +40,11 @@ export class Reporter {
       flows: this.#flows,
       flowsLost: this.#flowsLost,
       packets: new Map(this.#packets),
+      failures: [...this.#failures],
     } as const;
     this.#flows = [];
     this.#flowsLost = 0;
+    this.#failures = new Set();
     this.#isChanged = false;
     return report;
   }
