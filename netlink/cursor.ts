@@ -41,14 +41,15 @@ export class AttributeCursor {
     const rest = this.#end - this.#position;
     if (view === undefined || this.malformed || rest === 0) return false;
     const total = rest < NLA_HEADER ? 0 : view.getUint16(this.#position, true);
-    if (total < NLA_HEADER || align(total) > rest) {
+    // The last attribute need not be padded: nfnetlink_queue ends its message right behind the packet.
+    if (total < NLA_HEADER || total > rest) {
       this.malformed = true;
       return false;
     }
     this.type = view.getUint16(this.#position + 2, true) & NLA_TYPE_MASK;
     this.offset = this.#position + NLA_HEADER;
     this.length = total - NLA_HEADER;
-    this.#position += align(total);
+    this.#position += Math.min(align(total), rest);
     return true;
   }
 }
