@@ -1,0 +1,212 @@
+/** Owns what each request of the control socket does: decode, ask the part that knows, encode the answer, count it. */
+import type { Log, LogFields } from "../log.ts";
+import {
+  decodeEnvelope,
+  decodePluginRequest,
+  encodeAnswer,
+  encodeError,
+  isPluginOp,
+  type ControlError,
+  type Decoded,
+  type LogRequest,
+  type PluginRequest,
+} from "./messages.ts";
+import {
+  attributesDocument,
+  decodeOperatorRequest,
+  encodeEnd,
+  encodeItem,
+  type FlowDocument,
+  type FlowsRequest,
+  type ListEnd,
+  type OperatorRequest,
+  type PuDocument,
+} from "./operator-messages.ts";
+import type { PuRecord } from "./pu-record.ts";
+import type { PuTable } from "./pu-table.ts";
+import type { Session } from "./session.ts";
+
+/** What the rest of the daemon tells control. */
+export interface ControlSources {
+  readonly enforcerVersion: string;
+  /** Why the enforcer isn't ready for an ADD; undefined: it is. Code 51 if running pods may be affected, else 50. */
+  unreadiness(): ControlError | undefined;
+  summary(): Promise<ListEnd>;
+  recentFlows(): readonly FlowDocument[];
+  /** Decisions that `recentFlows` can't show any more. */
+  missingFlows(): number;
+  /** Calls back for each new decision until the function returned is called. */
+  followFlows(listener: (flow: FlowDocument) => void): () => void;
+  /** One request was answered; code 0: granted. `op` is one of the protocol's or `other`. */
+  onAnswered(op: string, code: number): void;
+}
+
+/** Flows that wait for a slow reader, before it is cut. */
+const FLOWS_WAITING = 10_000;
+
+export class Dispatcher {
+  readonly #table: PuTable;
+  readonly #sources: ControlSources;
+  readonly #log: Log;
+
+  constructor(table: PuTable, sources: ControlSources, log: Log) {
+    this.#table = table;
+    this.#sources = sources;
+    this.#log = log;
+  }
+
+  /** Answers one line. Never rejects: a defect is an answer with code 105. */
+  async handle(line: string, session: Session): Promise<void> {
+    const envelope = decodeEnvelope(line);
+    const op = envelope.ok ? envelope.value.op : "other";
+    try {
+      const error = isPluginOp(op) ? await this.#plugin(line, session) : await this.#operator(line, session);
+      if (error !== undefined) session.write(encodeError(error));
+      this.#sources.onAnswered(op, error?.code ?? 0);
+    } catch (error) {
+      this.#log.error("request failed", {
+        op,
+        problem: error instanceof Error ? error.stack : String(error),
+      });
+      session.write(encodeError({ code: 105, message: "the enforcer failed; its log says why" }));
+      this.#sources.onAnswered(op, 105);
+    }
+  }
+
+  /** The connection has ended: what it prepared and didn't enforce is undone. */
+  async closed(session: Session): Promise<void> {
+    try {
+      await this.#table.abandon(session.owner);
+    } catch (error) {
+      this.#log.error("ADD cannot be undone", { problem: String(error) });
+    }
+  }
+
+  /** Gives the refusal, or answers and gives undefined. */
+  async #plugin(line: string, session: Session): Promise<ControlError | undefined> {
+    const request = decodePluginRequest(line);
+    if (!request.ok) return request.error;
+    const answer = await this.#answer(request.value, session);
+    if (!answer.ok) return answer.error;
+    session.write(encodeAnswer(answer.value));
+    return undefined;
+  }
+
+  async #answer(request: PluginRequest, session: Session): Promise<Decoded<object>> {
+    switch (request.op) {
+      case "add": {
+        const answer = await this.#table.add(request, session.owner);
+        session.holdsPreparedPu ||= answer.ok;
+        // The client may have gone while its namespace was being prepared.
+        if (session.closed.aborted) await this.#table.abandon(session.owner);
+        return answer;
+      }
+      case "enforce": {
+        const answer = await this.#table.enforce(request.puId, session.owner);
+        session.holdsPreparedPu = false;
+        return answer;
+      }
+      case "del":
+        return this.#table.del(request);
+      case "check":
+        return this.#table.check(request);
+      case "gc":
+        return { ok: true, value: await this.#table.gc(request) };
+      case "status":
+        return this.#status();
+      case "log":
+        this.#logFor(request);
+        return { ok: true, value: {} };
+    }
+  }
+
+  #status(): Decoded<object> {
+    const error = this.#sources.unreadiness();
+    if (error !== undefined) return { ok: false, error };
+    return { ok: true, value: { ready: true, enforcerVersion: this.#sources.enforcerVersion } };
+  }
+
+  #logFor({ level, message, fields }: LogRequest): void {
+    const line: LogFields = { ...fields, text: message };
+    this.#log[level]("plugin", line);
+  }
+
+  async #operator(line: string, session: Session): Promise<ControlError | undefined> {
+    const request = decodeOperatorRequest(line);
+    if (!request.ok) return request.error;
+    return this.#answerOperator(request.value, session);
+  }
+
+  async #answerOperator(request: OperatorRequest, session: Session): Promise<ControlError | undefined> {
+    switch (request.op) {
+      case "list":
+        await writeItems(session, this.#table.list().map(puDocument));
+        session.write(encodeEnd(await this.#sources.summary()));
+        return undefined;
+      case "flows":
+        await this.#flows(request, session);
+        return undefined;
+      case "release": {
+        this.#log.warn("release asked for", { pu: request.puId ?? "all" });
+        const answer = await this.#table.release(request.puId);
+        if (!answer.ok) return answer.error;
+        session.write(encodeAnswer(answer.value));
+        return undefined;
+      }
+    }
+  }
+
+  async #flows(request: FlowsRequest, session: Session): Promise<void> {
+    const recent = this.#sources.recentFlows();
+    const chosen =
+      request.last === undefined ? recent : recent.slice(Math.max(0, recent.length - request.last));
+    const follower = request.follow ? this.#follow(session) : undefined;
+    await writeItems(session, chosen);
+    if (follower === undefined) session.write(encodeEnd({ missing: this.#sources.missingFlows() }));
+    else await follower();
+  }
+
+  /** Collects new flows from now on; the function returned writes them until the client hangs up or falls too far behind. */
+  #follow(session: Session): () => Promise<void> {
+    session.stream();
+    const waiting: FlowDocument[] = [];
+    let wake = (): void => undefined;
+    const stop = this.#sources.followFlows((flow) => {
+      waiting.push(flow);
+      if (waiting.length > FLOWS_WAITING) session.cut();
+      wake();
+    });
+    session.closed.addEventListener("abort", () => {
+      stop();
+      wake();
+    });
+    return async () => {
+      while (!session.closed.aborted) {
+        await writeItems(session, waiting.splice(0));
+        if (waiting.length === 0) await new Promise<void>((resolve) => (wake = resolve));
+      }
+    };
+  }
+}
+
+/** Writes as fast as the client reads. */
+async function writeItems(session: Session, items: readonly object[]): Promise<void> {
+  for (const item of items) {
+    if (session.closed.aborted) return;
+    session.write(encodeItem(item));
+    await session.drained();
+  }
+}
+
+function puDocument(record: PuRecord): PuDocument {
+  return {
+    id: record.id,
+    containerId: record.containerId,
+    network: record.network,
+    ifname: record.ifname,
+    netns: record.netnsPath,
+    addresses: record.addresses.map(({ address }) => address),
+    attributes: attributesDocument(record.attributes),
+    enforcedSince: record.enforcedSince,
+  };
+}

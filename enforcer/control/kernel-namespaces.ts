@@ -1,0 +1,50 @@
+/** The real `Namespaces`: the kernel's, by way of netlink. */
+import { closeFd, netnsCookie, openNetns, sameNetns } from "../../netlink/netns.ts";
+import { formatPrefix, type Prefix } from "../../netlink/prefix.ts";
+import { Route } from "../../netlink/route.ts";
+import { LIMITS } from "./messages.ts";
+import type { Namespaces, PodInterface } from "./namespaces.ts";
+
+/** Keeps a descriptor of our own namespace, for `isOwn`, as long as the process lives. */
+export function kernelNamespaces(): Namespaces {
+  const own = openNetns("/proc/self/ns/net");
+  return {
+    open: openNetns,
+    close: closeFd,
+    cookie: (fd) => netnsCookie(fd).toString(),
+    isOwn: (fd) => sameNetns(own, fd),
+    inspect,
+  };
+}
+
+function inspect(fd: number, ifname: string): PodInterface | undefined {
+  const route = Route.open({ netns: fd });
+  try {
+    const link = route.links().find(({ name }) => name === ifname);
+    if (link === undefined) return undefined;
+    return {
+      mtu: link.mtu,
+      addresses: route.addresses(link.index).map(({ prefix }) => mapped(prefix.address)),
+      onLinkPrefixes6: route
+        .onLinkPrefixes(link.index, 6)
+        .filter((prefix) => !isLinkLocal(prefix) && prefix.length > 0)
+        .map(formatPrefix)
+        .slice(0, LIMITS.addresses),
+    };
+  } finally {
+    route.close();
+  }
+}
+
+function mapped(address: Uint8Array): Uint8Array {
+  if (address.length === 16) return address;
+  const bytes = new Uint8Array(16);
+  bytes.fill(0xff, 10, 12);
+  bytes.set(address, 12);
+  return bytes;
+}
+
+/** fe80::/10, which the rule set has anyway. */
+function isLinkLocal({ address }: Prefix): boolean {
+  return address[0] === 0xfe && ((address[1] ?? 0) & 0xc0) === 0x80;
+}

@@ -1,0 +1,19 @@
+/** Owns what control needs of the rest of the daemon: to have a PU judged, and not any more. */
+import type { PuRecord } from "./pu-record.ts";
+
+/** A PU with its open namespace. */
+export interface HostedPu {
+  readonly record: PuRecord;
+  /** Control owns it and keeps it open until `detach` has settled. */
+  readonly netnsFd: number;
+}
+
+/** Tests use a fake one; the daemon's joins tokens and the datapath's worker. */
+export interface PuHost {
+  /** Mints the PU's token and listens on its queues. Rejects with `OperationError`; nothing is left then. */
+  attach(pu: HostedPu): Promise<void>;
+  /** Undoes `attach`; resolves, whatever happens, once the descriptor may be closed. */
+  detach(puId: string): Promise<void>;
+  /** Removes our tables from the namespace, which is open afterwards. Throws `Error`. */
+  removeRules(netnsFd: number): void;
+}

@@ -1,0 +1,115 @@
+/** Owns the control socket's server: who may connect, how many at once, and that one client never disturbs another. */
+import { createServer, type Server, type Socket } from "node:net";
+import type { Log } from "../log.ts";
+import { Session, type LineHandler, type SessionLimits } from "./session.ts";
+import { listenAt } from "./socket-file.ts";
+
+export interface ControlServerOptions {
+  readonly path: string;
+  readonly handle: LineHandler;
+  /** Called once for each connection that ended. */
+  readonly onClosed: (session: Session) => void;
+  /** User id at the other end of a connected Unix socket's descriptor. Throws `Error`. */
+  readonly peerUid: (socketFd: number) => number;
+  readonly log: Log;
+  readonly limits?: Partial<ControlLimits>;
+}
+
+export interface ControlLimits extends SessionLimits {
+  readonly connections: number;
+}
+
+const defaultLimits: ControlLimits = {
+  connections: 512,
+  requestTimeoutMs: 15_000,
+  unsentBytes: 4 * 1024 * 1024,
+};
+
+/** How long `close` waits for answers that are being written. */
+const CLOSE_GRACE_MS = 500;
+
+export class ControlServer {
+  readonly #options: ControlServerOptions;
+  readonly #limits: ControlLimits;
+  readonly #server: Server;
+  /** In the order of their connections. */
+  readonly #sessions = new Set<Session>();
+
+  private constructor(options: ControlServerOptions) {
+    this.#options = options;
+    this.#limits = { ...defaultLimits, ...options.limits };
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
+  }
+
+  /** Listens. Rejects with `OperationError`. */
+  static async listen(options: ControlServerOptions): Promise<ControlServer> {
+    const server = new ControlServer(options);
+    await listenAt(server.#server, options.path);
+    server.#server.on("error", (error) => options.log.error("control socket", { problem: error.message }));
+    return server;
+  }
+
+  get connections(): number {
+    return this.#sessions.size;
+  }
+
+  #accept(socket: Socket): void {
+    const session = new Session(socket, this.#limits, this.#options.handle);
+    socket.once("close", () => {
+      this.#sessions.delete(session);
+      this.#options.onClosed(session);
+    });
+    const uid = this.#peerUid(socket);
+    if (uid !== 0) {
+      this.#options.log.warn("control connection refused", { uid: uid ?? "unknown" });
+      session.refuse({ code: 103, message: "only root may use the control socket" });
+      return;
+    }
+    if (this.#sessions.size >= this.#limits.connections && !this.#makeRoom()) {
+      this.#options.log.warn("control connection refused: too many");
+      session.refuse({ code: 11, message: `${this.#limits.connections} connections are in use` });
+      return;
+    }
+    this.#sessions.add(session);
+  }
+
+  /** Cuts the connection that has been idle here the longest, so that a client that only holds places can't lock others out. */
+  #makeRoom(): boolean {
+    for (const session of this.#sessions) {
+      if (!session.isIdle) continue;
+      this.#sessions.delete(session);
+      session.cut();
+      return true;
+    }
+    return false;
+  }
+
+  #peerUid(socket: Socket): number | undefined {
+    try {
+      return this.#options.peerUid(descriptorOf(socket));
+    } catch (error) {
+      this.#options.log.warn("control peer unknown", { problem: String(error) });
+      return undefined;
+    }
+  }
+
+  /** Stops listening, removes the socket file, and cuts every connection after a short grace. */
+  async close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => {
+      this.#server.close(() => resolve());
+    });
+    for (const session of this.#sessions) if (session.isIdle) session.cut();
+    const timer = setTimeout(() => {
+      for (const session of this.#sessions) session.cut();
+    }, CLOSE_GRACE_MS);
+    await closed;
+    clearTimeout(timer);
+  }
+}
+
+/** Node has no public way to a socket's descriptor, but every libuv stream handle has `fd`. */
+function descriptorOf(socket: Socket): number {
+  const fd = (socket as { _handle?: { fd?: number } })._handle?.fd;
+  if (fd === undefined || fd < 0) throw new Error("the connection is already closed");
+  return fd;
+}

@@ -1,0 +1,90 @@
+/** Owns the control socket's place in the file system: who may reach it, and whether its name is free. */
+import { chmodSync, lstatSync, mkdirSync, unlinkSync, type Stats } from "node:fs";
+import { connect, type Server } from "node:net";
+import { dirname } from "node:path";
+import { OperationError } from "../operation-error.ts";
+
+/** A Unix socket's path, by sockaddr_un. */
+const PATH_MAXIMUM_BYTES = 107;
+const PROBE_TIMEOUT_MS = 1000;
+
+/**
+ * Makes `server` listen at `path`: folder 0700 (made where it is missing), socket 0600. A socket file that nobody
+ * listens at is replaced. Rejects with `OperationError` if somebody does, or the folder isn't root's alone to write.
+ */
+export async function listenAt(server: Server, path: string): Promise<void> {
+  if (Buffer.byteLength(path) > PATH_MAXIMUM_BYTES) {
+    throw failure(`${path} is longer than ${PATH_MAXIMUM_BYTES} bytes, the most a Unix socket can have`);
+  }
+  prepareFolder(dirname(path));
+  await removeStale(path);
+  await listen(server, path);
+}
+
+function prepareFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const stat = lstatSync(folder);
+    if (!stat.isDirectory()) throw failure(`${folder} is not a folder (links are refused)`);
+    if (stat.uid !== process.getuid?.()) throw failure(`folder ${folder} belongs to user ${stat.uid}`);
+    if ((stat.mode & 0o022) !== 0)
+      throw failure(`others can write to folder ${folder}: use one of mode 0700`);
+  } catch (error) {
+    if (error instanceof OperationError) throw error;
+    throw failure(`cannot use folder ${folder}: ${textOf(error)}`, error);
+  }
+}
+
+async function removeStale(path: string): Promise<void> {
+  const stat = statOf(path);
+  if (stat === undefined) return;
+  if (!stat.isSocket()) throw failure(`${path} exists and is not a socket`);
+  if (await isListening(path))
+    throw failure(`another enforcer listens at ${path}; give this one another --socket`);
+  unlinkSync(path);
+}
+
+function statOf(path: string): Stats | undefined {
+  return lstatSync(path, { throwIfNoEntry: false });
+}
+
+function isListening(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = connect(path);
+    const settle = (answer: boolean): void => {
+      probe.destroy();
+      resolve(answer);
+    };
+    probe.setTimeout(PROBE_TIMEOUT_MS, () => settle(true));
+    probe.once("connect", () => settle(true));
+    // Anything but a refusal (a full backlog, say) means that somebody is there.
+    probe.once("error", (error: NodeJS.ErrnoException) => settle(error.code !== "ECONNREFUSED"));
+  });
+}
+
+function listen(server: Server, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const refuse = (error: Error): void =>
+      reject(failure(`cannot listen at ${path}: ${error.message}`, error));
+    server.once("error", refuse);
+    // The socket is bound within listen(), so it never exists with another mode.
+    const before = process.umask(0o177);
+    try {
+      server.listen({ path, backlog: 511 }, () => {
+        server.removeListener("error", refuse);
+        resolve();
+      });
+    } finally {
+      process.umask(before);
+    }
+    if (statOf(path) !== undefined) chmodSync(path, 0o600);
+  });
+}
+
+function failure(message: string, cause?: unknown): OperationError {
+  return new OperationError("io", "listen at control socket", message, cause);
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
