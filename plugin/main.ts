@@ -1,7 +1,5 @@
 /** The CNI binary: ties the plugin to this process. Bundled to CommonJS, so it has no top-level await. */
 import { fstatSync, readFileSync, writeSync } from "node:fs";
-import { getAsset, isSea } from "node:sea";
-import { setAddonBytes } from "../netlink/addon.ts";
 import { connectControl } from "./control-client.ts";
 import { asCniError, formatError } from "./cni-error.ts";
 import { isOwnNamespace, openPodNamespace } from "./pod-namespace.ts";
@@ -52,7 +50,6 @@ function dieOf(thrown: unknown): never {
 
 process.on("uncaughtException", dieOf);
 process.on("unhandledRejection", dieOf);
-if (isSea()) setAddonBytes(new Uint8Array(getAsset("netlink.node")));
 
 void run(
   {
