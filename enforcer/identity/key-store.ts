@@ -89,6 +89,13 @@ export async function loadAuthorities(folder: string): Promise<ReadonlyMap<strin
   return new Map(files.map(({ key }) => [keyId(key), key]));
 }
 
+/** Every pre-shared key of a folder, by id. */
+export async function loadPreSharedKeys(folder: string): Promise<ReadonlyMap<string, PreSharedKey>> {
+  const paths = await listFolder(folder, ".jwk");
+  const loaded = await Promise.all(paths.map(loadPreSharedKey));
+  return new Map(loaded.map(({ psk }) => [psk.id, psk]));
+}
+
 /** A key with `"key_ops": ["verify"]` is accepted and not used: so a PSK reaches all nodes before any of them mints with it. */
 async function loadPreSharedKey(path: string): Promise<{ psk: PreSharedKey; mayMint: boolean }> {
   const { key, jwk } = await readSecretKey(path);
