@@ -24,10 +24,14 @@ export class RecentFlows {
   /** From now on segments of this flow are known to be authorised. */
   remember(key: FlowKey, nowMs: number): void {
     const known = this.table.find(key);
-    if (known !== undefined) return this.table.touch(known, nowMs);
+    if (known !== undefined) this.table.touch(known, nowMs);
+    else this.add({ key: copyFlowKey(key), lastMs: nowMs, nextInBucket: undefined });
+  }
+
+  private add(flow: RecentFlow): void {
     const oldest = this.table.full ? this.table.oldest() : undefined;
     if (oldest !== undefined) this.table.remove(oldest);
-    this.table.add({ key: copyFlowKey(key), lastMs: nowMs, nextInBucket: undefined });
+    this.table.add(flow);
   }
 
   /** Whether the flow was authorised and has been seen since; seeing it again renews that. */
