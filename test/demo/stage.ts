@@ -1,9 +1,7 @@
 /** The demo's cluster: two nodes with an enforcer each, joined by a router, and pods made by a real conflist. */
-import { copyFileSync, mkdirSync } from "node:fs";
-import { join } from "node:path";
-import { triremeBinary } from "../harness/binaries.ts";
+import { copyFileSync } from "node:fs";
+import { createAuthority } from "../harness/authority.ts";
 import { createCluster, type Cluster, type Node, type Pod } from "../harness/cluster.ts";
-import { runOk } from "../harness/command.ts";
 import { Enforcer } from "../harness/enforcer.ts";
 import type { Lab } from "../harness/lab.ts";
 import { startEchoServer } from "../harness/traffic.ts";
@@ -55,24 +53,16 @@ export async function buildStage(lab: Lab, policyFile: string, say: (line: strin
 }
 
 async function startEnforcers(nodes: readonly Node[], lab: Lab, policyFile: string): Promise<Enforcer[]> {
-  const authority = join(lab.folder, "authority");
-  await runOk([triremeBinary(), "keys", "ca", "--out", authority]);
+  const authority = await createAuthority(lab);
   const enforcers: Enforcer[] = [];
   for (const node of nodes) {
     const enforcer = new Enforcer(node, { config: { mode: "pki" } });
-    await issueNodeKeys(authority, enforcer, node.name);
-    mkdirSync(node.folder, { recursive: true });
+    await authority.issue(enforcer);
     copyFileSync(policyFile, enforcer.policyFile);
     await enforcer.start();
     enforcers.push(enforcer);
   }
   return enforcers;
-}
-
-/** A node key and its certificate, as an operator makes them. */
-async function issueNodeKeys(authority: string, enforcer: Enforcer, node: string): Promise<void> {
-  const argv = [triremeBinary(), "keys", "node", "--ca", authority, "--node", node];
-  await runOk([...argv, "--trust-domain", "cluster.local", "--out", enforcer.keysFolder, "--force"]);
 }
 
 export function need<T>(value: T | undefined, what: string): T {
