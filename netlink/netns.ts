@@ -17,6 +17,7 @@ export function openNetns(path: string): number {
   return checked(`open network namespace ${path}`, addon().openNetns(path));
 }
 
+/** Closes a descriptor, in the thread that opened it. What a worker leaves open is closed when it ends. */
 export function closeFd(fd: number): void {
   checked(`close descriptor ${fd}`, addon().closeFd(fd));
 }

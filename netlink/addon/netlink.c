@@ -76,6 +76,55 @@ static int64_t or_errno(int64_t result) {
   return result < 0 ? -(int64_t)errno : result;
 }
 
+/* ---- descriptors: those that an environment opened and left open are closed when it ends ------------------------- */
+
+struct owned {
+  int *fds;
+  size_t count, capacity;
+};
+
+static struct owned *owned_of(napi_env env) {
+  void *owned = NULL;
+  napi_get_instance_data(env, &owned);
+  return owned;
+}
+
+/* Returns `result`, which is a new descriptor of this environment or a negative errno. */
+static napi_value own(napi_env env, int result) {
+  struct owned *owned = owned_of(env);
+  if (result < 0) return number(env, result);
+  if (owned->count == owned->capacity) {
+    size_t capacity = owned->capacity ? owned->capacity * 2 : 64;
+    int *fds = realloc(owned->fds, capacity * sizeof *fds);
+    if (fds == NULL) {
+      close(result);
+      return number(env, -ENOMEM);
+    }
+    owned->fds = fds;
+    owned->capacity = capacity;
+  }
+  owned->fds[owned->count++] = result;
+  return number(env, result);
+}
+
+static void disown(napi_env env, int fd) {
+  struct owned *owned = owned_of(env);
+  for (size_t i = 0; i < owned->count; i++)
+    if (owned->fds[i] == fd) {
+      owned->fds[i] = owned->fds[--owned->count];
+      return;
+    }
+}
+
+static void close_owned(napi_env env, void *data, void *hint) {
+  struct owned *owned = data;
+  (void)env;
+  (void)hint;
+  for (size_t i = 0; i < owned->count; i++) close(owned->fds[i]);
+  free(owned->fds);
+  free(owned);
+}
+
 /* ---- network namespaces ---------------------------------------------------------------------------------------- */
 
 /* Opened without waiting or side effects first (a path may name a FIFO or a device), then for good once it is known. */
@@ -156,7 +205,7 @@ static napi_value open_file(napi_env env, napi_callback_info info) {
   if (!arguments(env, info, 3, values) || !integers(env, values, 1, &netns)) return wrong_arguments(env);
   int valid = path_argument(env, values[1], path, sizeof path);
   if (valid == 0 || !integers(env, values + 2, 1, &flags)) return wrong_arguments(env);
-  return number(env, valid < 0 ? valid : open_in(netns, path, flags));
+  return own(env, valid < 0 ? valid : open_in(netns, path, flags));
 }
 
 /* openNetns(path) → fd */
@@ -166,7 +215,7 @@ static napi_value open_netns_js(napi_env env, napi_callback_info info) {
   if (!arguments(env, info, 1, values)) return wrong_arguments(env);
   int valid = path_argument(env, values[0], path, sizeof path);
   if (valid == 0) return wrong_arguments(env);
-  return number(env, valid < 0 ? valid : open_netns(path));
+  return own(env, valid < 0 ? valid : open_netns(path));
 }
 
 /* openSocket(netns | -1, domain, type, protocol) → fd */
@@ -174,14 +223,15 @@ static napi_value open_socket(napi_env env, napi_callback_info info) {
   napi_value values[4];
   int32_t n[4];
   if (!arguments(env, info, 4, values) || !integers(env, values, 4, n)) return wrong_arguments(env);
-  return number(env, socket_in(n[0], n[1], n[2], n[3]));
+  return own(env, socket_in(n[0], n[1], n[2], n[3]));
 }
 
-/* closeFd(fd) */
+/* closeFd(fd): one that this environment opened */
 static napi_value close_fd(napi_env env, napi_callback_info info) {
   napi_value values[1];
   int32_t fd;
   if (!arguments(env, info, 1, values) || !integers(env, values, 1, &fd)) return wrong_arguments(env);
+  disown(env, fd);
   return number(env, or_errno(close(fd)));
 }
 
@@ -500,6 +550,12 @@ NAPI_MODULE_INIT() {
       {"createPoller", create_poller}, {"pollerAdd", poller_add},     {"pollerRemove", poller_remove},
       {"pollerRef", poller_ref},     {"pollerClose", poller_close},
   };
+  struct owned *owned = calloc(1, sizeof *owned);
+  if (owned == NULL || napi_set_instance_data(env, owned, close_owned, NULL) != napi_ok) {
+    free(owned);
+    napi_throw_error(env, NULL, "netlink addon: out of memory");
+    return NULL;
+  }
   for (size_t i = 0; i < COUNT(functions); i++) {
     napi_value function;
     napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].call, NULL, &function);
