@@ -10,5 +10,5 @@ export interface PolicyCommandEnvironment {
 
 /** Adds `policy check FILE` and `policy test FILE FROM TO:PORT` to the operator's command. */
 export function registerPolicyCommands(program: Command, environment: PolicyCommandEnvironment): void {
-  void [program, environment];
+  program.command("policy").description(typeof environment);
 }

@@ -1,6 +1,17 @@
 /** Owns the enforcer's configuration: the shape of enforcer.yaml once validated, with its defaults applied. Source: README.md of this folder. */
-import type { NetworksConfig } from "../policy/networks.ts";
+import { readDocument } from "../policy/document.ts";
+import type { NetworksConfig, UnmanagedConfig } from "../policy/networks.ts";
 import type { Problem } from "../policy/problem.ts";
+import { checkDocument, formatPath, show } from "../policy/shape.ts";
+import {
+  type ConfigFile,
+  configFileSchema,
+  flagSchemas,
+  nodeName,
+  parseListenAddress,
+  readPorts,
+  unmanagedProtocols,
+} from "./config-schema.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type LogFormat = "text" | "json";
@@ -84,11 +95,65 @@ export type ConfigResult =
   | { readonly ok: true; readonly config: EnforcerConfig }
   | { readonly ok: false; readonly problems: readonly Problem[] };
 
-/** Validates the text of enforcer.yaml and applies flags and defaults. Pure; `hostname` is the default of `node`; `file` only names it in problems. Never throws. */
+/**
+ * Validates the text of enforcer.yaml and applies flags and defaults. Pure: `hostname` is the default of `node`, and `file` only
+ * names the file in problems. Never throws.
+ */
 export function loadConfig(text: string, flags: ConfigFlags, hostname: string, file: string): ConfigResult {
-  void [text, flags, hostname];
+  const document = readDocument(text, file);
+  const flagProblems = checkFlags(flags);
+  if (!("value" in document)) return { ok: false, problems: [...flagProblems, ...document] };
+  const checked = checkDocument(configFileSchema, document, formatPath);
+  if (!checked.ok) return { ok: false, problems: [...flagProblems, ...checked.problems] };
+  if (flagProblems.length > 0) return { ok: false, problems: flagProblems };
+  const given = Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== undefined));
+  const config = toConfig({ ...checked.value, ...given }, hostname);
+  return nodeName.safeParse(config.node).success
+    ? { ok: true, config }
+    : { ok: false, problems: [hostnameProblem(file, hostname)] };
+}
+
+function hostnameProblem(file: string, hostname: string): Problem {
+  const message = `it is missing, and the host's name ${show(hostname)} cannot stand for it`;
   return {
-    ok: false,
-    problems: [{ file, line: 1, column: 1, subject: "", message: "not yet", remedy: "wait" }],
+    file,
+    line: 1,
+    column: 1,
+    subject: "node",
+    message,
+    remedy: "write node: NAME, with letters, digits, '-' and '.'",
+  };
+}
+
+function checkFlags(flags: ConfigFlags): Problem[] {
+  return Object.entries(flagSchemas).flatMap(([name, schema]) => {
+    const value = flags[name as keyof ConfigFlags];
+    const result = value === undefined ? undefined : schema.safeParse(value);
+    if (result === undefined || result.success) return [];
+    const [message = "", remedy = ""] = (result.error.issues[0]?.message ?? "").split("\n");
+    const flag = `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+    return [{ file: "command line", line: 1, column: 1, subject: flag, message, remedy }];
+  });
+}
+
+function toConfig(file: ConfigFile, hostname: string): EnforcerConfig {
+  const { metrics, node, networks, ...rest } = file;
+  return {
+    ...rest,
+    node: node ?? hostname,
+    networks: { ...networks, unmanaged: networks.unmanaged.map(toUnmanaged) },
+    metrics: metrics === undefined ? undefined : parseListenAddress(metrics),
+  };
+}
+
+function toUnmanaged({
+  address,
+  ports,
+  protocol,
+}: ConfigFile["networks"]["unmanaged"][number]): UnmanagedConfig {
+  return {
+    address,
+    ...(ports === undefined ? {} : { ports: ports.map(readPorts) }),
+    ...(protocol === undefined ? {} : { protocol: unmanagedProtocols[protocol] }),
   };
 }
