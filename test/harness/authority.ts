@@ -28,7 +28,11 @@ export class Authority {
 }
 
 /** Makes a CA in a folder of the lab's. */
-export async function createAuthority(lab: Lab, name = "authority", trustDomain = "cluster.local"): Promise<Authority> {
+export async function createAuthority(
+  lab: Lab,
+  name = "authority",
+  trustDomain = "cluster.local",
+): Promise<Authority> {
   const folder = join(lab.folder, name);
   const made = await runOk([triremeBinary(), "keys", "ca", "--keys", folder, "--json"]);
   const { privateFile } = JSON.parse(made) as { privateFile: string };
