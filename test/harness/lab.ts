@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { BackgroundProcess, run, runOk, type CommandOptions, type CommandResult } from "./command.ts";
 
 const NETNS_FOLDER = "/run/netns";
@@ -13,9 +13,9 @@ const PREFIX = "trlab";
 const open = new Set<Lab>();
 let count = 0;
 
-/** Path of a namespace made by `ip netns add`. */
+/** Path of a namespace made by `ip netns add`; a path stays what it is. */
 export function namespacePath(namespace: string): string {
-  return join(NETNS_FOLDER, namespace);
+  return resolve(NETNS_FOLDER, namespace);
 }
 
 /** The command that runs `argv` inside a namespace (`undefined`: where we are). */
