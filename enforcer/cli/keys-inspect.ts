@@ -63,11 +63,16 @@ async function inspect(
 ): Promise<void> {
   const input = file === "-" ? await environment.stdin() : await readInput(file);
   const { document, verified, refusal } = await examine(input, options, environment.nowWallMs());
-  const signature = verified === undefined ? "not checked" : verified ? "verified" : undefined;
+  const signature =
+    document["kind"] === "certificate" || document["kind"] === "token" ? signatureText(verified) : undefined;
   const outcome = { valid: !refusal, reason: refusal?.reason, detail: refusal?.detail };
   report(options, environment, { ...document, signature, ...outcome });
   environment.setExitCode(refusal ? 1 : 0);
 }
+
+/** Nothing where the check failed: the reason says it. */
+const signatureText = (verified: boolean | undefined): string | undefined =>
+  verified === undefined ? "not checked" : verified ? "verified" : undefined;
 
 async function examine(input: Buffer, options: InspectOptions, nowWallMs: number): Promise<Findings> {
   const jwk = parseJwk(input.toString());

@@ -18,26 +18,29 @@ const decodeOptions = {
   allowNaN: false,
 };
 
-/** Counts the containers that are open, so that nesting ends at `maximumDepth` and not at the end of the stack. */
+/** Knows which containers are open, so that nesting ends at `maximumDepth` and not at the end of the stack. */
 class DepthLimitedTokenizer extends Tokenizer {
+  /** For each open container, the outermost first: how many of its items have not been completed. */
   readonly #missing: number[] = [];
 
   override next(): Token {
     const token = super.next();
-    this.#close();
     const items = itemsOf(token);
     if (items > 0) this.#missing.push(items);
+    else this.#complete();
     if (this.#missing.length > maximumDepth) throw new RangeError("CBOR is nested too deep");
     return token;
   }
 
-  /** One item has come; every container that it completes is closed. */
-  #close(): void {
-    for (let top = this.#missing.length - 1; top >= 0; top--) {
-      const missing = (this.#missing[top] ?? 0) - 1;
-      this.#missing[top] = missing;
-      if (missing > 0) return;
-      this.#missing.pop();
+  /** An item is complete, and so is every container whose last one it is. */
+  #complete(): void {
+    for (;;) {
+      const missing = this.#missing.pop();
+      if (missing === undefined) return;
+      if (missing > 1) {
+        this.#missing.push(missing - 1);
+        return;
+      }
     }
   }
 }
@@ -55,35 +58,48 @@ export function encodeCbor(value: CborValue): Uint8Array {
 
 /**
  * Decodes one item that takes up all of `bytes`, or undefined: too large, nested too deep, truncated, followed by more, or in any
- * other form than the one that `encodeCbor` gives. The value shares no memory with `bytes`. Its types are not yet checked.
+ * other form than the one that `encodeCbor` gives, or not made of `CborValue`s. The value shares no memory with `bytes`.
  */
-export function decodeCbor(bytes: Uint8Array, maximumBytes: number): unknown {
+export function decodeCbor(bytes: Uint8Array, maximumBytes: number): CborValue | undefined {
   if (bytes.length === 0 || bytes.length > maximumBytes) return undefined;
   try {
     const plain = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
     const tokenizer = new DepthLimitedTokenizer(plain, decodeOptions);
-    const value = decode(plain, { ...decodeOptions, tokenizer }) as CborValue;
-    return Buffer.compare(encodeCbor(value), bytes) === 0 ? value : undefined;
+    const value: unknown = decode(plain, { ...decodeOptions, tokenizer });
+    return isCborValue(value) && Buffer.compare(encodeCbor(value), bytes) === 0 ? value : undefined;
   } catch {
     return undefined;
   }
 }
 
-/** A map whose keys are all integers or text; else undefined. */
-export function asMap(value: unknown): CborMap | undefined {
-  if (!(value instanceof Map)) return undefined;
-  for (const key of value.keys()) if (typeof key !== "number" && typeof key !== "string") return undefined;
-  return value as CborMap;
+function isCborValue(value: unknown): value is CborValue {
+  if (typeof value === "string" || typeof value === "boolean") return true;
+  if (value instanceof Uint8Array || Number.isSafeInteger(value)) return true;
+  if (Array.isArray(value)) return value.every(isCborValue);
+  return value instanceof Map && [...value].every(([key, one]) => isKey(key) && isCborValue(one));
 }
 
+const isKey = (key: unknown): key is number | string => typeof key === "string" || Number.isSafeInteger(key);
+
+/** A map; else undefined. */
+export const asMap = (value: CborValue | undefined): CborMap | undefined =>
+  value instanceof Map ? (value as CborMap) : undefined;
+
+/** An array; else undefined. */
+export const asArray = (value: CborValue | undefined): readonly CborValue[] | undefined =>
+  Array.isArray(value) ? (value as readonly CborValue[]) : undefined;
+
 /** A map with exactly these keys; else undefined. */
-export function asMapOf(value: unknown, keys: readonly (number | string)[]): CborMap | undefined {
+export function asMapOf(
+  value: CborValue | undefined,
+  keys: readonly (number | string)[],
+): CborMap | undefined {
   const map = asMap(value);
   return map?.size === keys.length && keys.every((key) => map.has(key)) ? map : undefined;
 }
 
 /** A byte string, of exactly `length` bytes if that is given; else undefined. */
-export function asBytes(value: unknown, length?: number): Uint8Array | undefined {
+export function asBytes(value: CborValue | undefined, length?: number): Uint8Array | undefined {
   if (!(value instanceof Uint8Array)) return undefined;
   return length === undefined || value.length === length ? value : undefined;
 }

@@ -161,7 +161,7 @@ function encodeValues(values: readonly string[]): CborValue {
   return values.length === 1 && first !== undefined ? first : values;
 }
 
-function decodeAttributes(value: unknown): Attributes | undefined {
+function decodeAttributes(value: CborValue | undefined): Attributes | undefined {
   const map = asMap(value);
   if (!map) return undefined;
   const entries: [string, readonly string[]][] = [];
@@ -189,7 +189,7 @@ const encodeX25519 = (publicKey: Uint8Array): CborMap =>
     [coseKey.x, publicKey],
   ]);
 
-function decodeX25519(value: unknown): Uint8Array | undefined {
+function decodeX25519(value: CborValue | undefined): Uint8Array | undefined {
   const map = asMapOf(asMapOf(value, [1])?.get(1), [coseKey.kty, coseKey.crv, coseKey.x]);
   if (map?.get(coseKey.kty) !== coseKey.okp || map.get(coseKey.crv) !== coseKey.x25519) return undefined;
   return asBytes(map.get(coseKey.x), 32);
@@ -204,7 +204,7 @@ const encodeP256 = (point: Uint8Array): CborMap =>
     [coseKey.y, point[0] === 3],
   ]);
 
-function decodeP256(value: unknown): Uint8Array | undefined {
+function decodeP256(value: CborValue | undefined): Uint8Array | undefined {
   const map = asMapOf(asMapOf(value, [1])?.get(1), [coseKey.kty, coseKey.crv, coseKey.x, coseKey.y]);
   if (map?.get(coseKey.kty) !== coseKey.ec2 || map.get(coseKey.crv) !== coseKey.p256) return undefined;
   const [x, odd] = [asBytes(map.get(coseKey.x), 32), map.get(coseKey.y)];

@@ -1,6 +1,6 @@
 /** Owns COSE_Sign1 (ES256) and COSE_Mac0 (HMAC 256/256): exactly the forms that we use, untagged. Source: RFC 9052 sections 4.2, 4.4, 6.2, 6.3; RFC 9053 sections 2.1, 3.1. */
 import { createHmac, type KeyObject, sign, timingSafeEqual, verify } from "node:crypto";
-import { asBytes, asMap, type CborMap, decodeCbor, encodeCbor } from "./cbor.ts";
+import { asArray, asBytes, asMap, type CborMap, decodeCbor, encodeCbor } from "./cbor.ts";
 
 /** COSE algorithm numbers. Which one is right comes from the suite, never from an object. */
 export const coseAlgorithms = { es256: -7, hmac256: 5 } as const;
@@ -31,8 +31,8 @@ const proofLengths: ReadonlySet<number> = new Set([32, 64]);
 
 /** Takes an object apart; undefined if it isn't `[protected, {}, payload, proof]` in the strict encoding, or a header is unknown. */
 export function decodeCose(bytes: Uint8Array, maximumBytes: number): CoseObject | undefined {
-  const parts: unknown = decodeCbor(bytes, maximumBytes);
-  if (!Array.isArray(parts) || parts.length !== 4) return undefined;
+  const parts = asArray(decodeCbor(bytes, maximumBytes));
+  if (parts?.length !== 4) return undefined;
   const [protectedHeader, payload, proof] = [asBytes(parts[0]), asBytes(parts[2]), asBytes(parts[3])];
   if (!protectedHeader || !payload || !proof || !proofLengths.has(proof.length)) return undefined;
   if (asMap(parts[1])?.size !== 0) return undefined;
