@@ -3,7 +3,7 @@ import type { EngineLimits } from "../../enforcer/handshake/environment.ts";
 import { EnforcedPod } from "./enforced-pod.ts";
 import type { Mode } from "./fixtures.ts";
 import { Domain, TestNode } from "./fixtures.ts";
-import { ACK, buildSegment, dataOptions, PSH, readSegment, SYN, synOptions } from "./segments.ts";
+import { ACK, alter, buildSegment, dataOptions, PSH, readSegment, SYN, synOptions } from "./segments.ts";
 import type { Segment } from "./segments.ts";
 
 export const web = { 4: "10.1.0.10", 6: "fd00:1::10" } as const;
@@ -97,6 +97,18 @@ export class Dialogue {
   wireAck(wireSynAck: Buffer): Buffer {
     this.client.receive(wireSynAck);
     return takeOne(this.client, () => this.client.send(this.ack()));
+  }
+
+  /** A SYN from another port as it would be on the wire. */
+  wireSynFrom(fromPort: number): Buffer {
+    const outcome = this.client.judge(3, this.syn({ fromPort }));
+    if (outcome.verdict !== "accept" || outcome.packet === undefined) throw new Error("the SYN was refused");
+    return Buffer.from(outcome.packet);
+  }
+
+  /** The same SYN as if it came from another port: what a flood replays. */
+  redirect(wireSyn: Buffer, fromPort: number): Buffer {
+    return alter(wireSyn, () => ({ fromPort }));
   }
 
   /** A whole handshake, up to the server's first data. */
