@@ -1,5 +1,5 @@
 /** Owns the checks of what an ADD claims about its namespace, before any identity is bound to it. */
-import { equalAddresses, parseAddress } from "../policy/addresses.ts";
+import { parseAddress } from "../../netlink/prefix.ts";
 import type { AddRequest, ControlError, Decoded } from "./messages.ts";
 import type { Namespaces, PodInterface } from "./namespaces.ts";
 
@@ -48,7 +48,7 @@ function checkOpen(namespaces: Namespaces, request: AddRequest, netnsFd: number)
 function addressProblem(request: AddRequest, { addresses: held }: PodInterface): ControlError | undefined {
   const claimed = request.addresses.map(({ address }) => parseAddress(address));
   if (claimed.includes(undefined)) return { code: 100, message: "an address claimed is not an address" };
-  const holds = claimed.some((address) => address && held.some((one) => equalAddresses(one, address)));
+  const holds = claimed.some((address) => address && held.some((one) => Buffer.compare(one, address) === 0));
   if (holds) return undefined;
   const list = request.addresses.map(({ address }) => address).join(", ");
   return {

@@ -29,6 +29,8 @@ import type { Session } from "./session.ts";
 /** What the rest of the daemon tells control. */
 export interface ControlSources {
   readonly enforcerVersion: string;
+  /** Resolves once the PUs of the last run are back; until then only `status` and `log` are answered. */
+  readonly started: Promise<void>;
   /** Why the enforcer isn't ready for an ADD; undefined: it is. Code 51 if running pods may be affected, else 50. */
   unreadiness(): ControlError | undefined;
   summary(): Promise<ListEnd>;
@@ -59,6 +61,7 @@ export class Dispatcher {
   async handle(line: string, session: Session): Promise<void> {
     const envelope = decodeEnvelope(line);
     const op = envelope.ok ? envelope.value.op : "other";
+    if (op !== "status" && op !== "log") await this.#sources.started;
     try {
       const error = isPluginOp(op) ? await this.#plugin(line, session) : await this.#operator(line, session);
       if (error !== undefined) session.write(encodeError(error));

@@ -24,7 +24,7 @@ function inspect(fd: number, ifname: string): PodInterface | undefined {
     if (link === undefined) return undefined;
     return {
       mtu: link.mtu,
-      addresses: route.addresses(link.index).map(({ prefix }) => mapped(prefix.address)),
+      addresses: route.addresses(link.index).map(({ prefix }) => prefix.address),
       onLinkPrefixes6: route
         .onLinkPrefixes(link.index, 6)
         .filter((prefix) => !isLinkLocal(prefix) && prefix.length > 0)
@@ -34,14 +34,6 @@ function inspect(fd: number, ifname: string): PodInterface | undefined {
   } finally {
     route.close();
   }
-}
-
-function mapped(address: Uint8Array): Uint8Array {
-  if (address.length === 16) return address;
-  const bytes = new Uint8Array(16);
-  bytes.fill(0xff, 10, 12);
-  bytes.set(address, 12);
-  return bytes;
 }
 
 /** fe80::/10, which the rule set has anyway. */

@@ -4,7 +4,7 @@
 export interface PodInterface {
   /** The largest IP packet, in bytes. */
   readonly mtu: number;
-  /** Its addresses, 16 bytes each, IPv4 as ::ffff:a.b.c.d. */
+  /** Its addresses, 4 or 16 bytes each. */
   readonly addresses: readonly Uint8Array[];
   /** IPv6 prefixes on the link, `address/length`. */
   readonly onLinkPrefixes6: readonly string[];

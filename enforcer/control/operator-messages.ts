@@ -52,8 +52,10 @@ export interface EnforcerDocument {
 /** The end of the answer to `list`, whose items are `PuDocument`s. */
 export interface ListEnd {
   readonly enforcer: EnforcerDocument;
-  /** Reason → how often, since the start. */
+  /** Reason → how often since the start: decisions, and packets that were dropped without one. */
   readonly counters: Readonly<Record<string, number>>;
+  /** What an operator should mend, in words. */
+  readonly warnings: readonly string[];
 }
 
 /** What `trireme status --json` prints. */

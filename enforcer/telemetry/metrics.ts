@@ -1,7 +1,7 @@
 /** Owns the Prometheus metrics: their names, labels and buckets. Names are an interface: they never change their meaning. */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { FlowRecord } from "../handshake/flow-record.ts";
-import { reasons, type Reason } from "../reason.ts";
+import type { Reason } from "../reason.ts";
 
 /** Verbs that `trireme_cni_requests_total` counts; anything else a client sends counts as `other`. */
 export type CountedVerb =
@@ -22,7 +22,7 @@ export class Metrics {
   );
   readonly #packets = this.#counter(
     "trireme_packets_total",
-    "Packets dropped or passed without a decision of their own, by reason.",
+    "Packets dropped without a decision about a connection, by reason.",
     ["reason"],
   );
   readonly #requests = this.#counter(
@@ -47,6 +47,7 @@ export class Metrics {
     registers: [this.#registry],
   });
   readonly #packetTotals = new Map<Reason, number>();
+  readonly #counters = new Map<Reason, number>();
 
   constructor() {
     this.#queueDropped.inc(0);
@@ -56,21 +57,39 @@ export class Metrics {
     return new Counter({ name, help, labelNames, registers: [this.#registry] });
   }
 
-  /** Counts one decision. */
-  countDecision(record: FlowRecord): void {
-    this.#connections.inc({ verdict: record.verdict, reason: record.reason });
-    if (record.latencyUs !== undefined) this.#added.observe(record.latencyUs / 1e6);
+  /**
+   * Takes one report of the worker: new decisions, and packet totals since its start. A packet that was dropped by one of
+   * these decisions is in both, and counted once.
+   */
+  takeReport(decisions: readonly FlowRecord[], packetTotals: ReadonlyMap<Reason, number>): void {
+    const decided = new Map<Reason, number>();
+    for (const record of decisions) {
+      this.#countDecision(record);
+      if (record.verdict === "deny") decided.set(record.reason, (decided.get(record.reason) ?? 0) + 1);
+    }
+    for (const [reason, total] of packetTotals) {
+      const grown = total - (this.#packetTotals.get(reason) ?? 0);
+      this.#packetTotals.set(reason, total);
+      this.#countPackets(reason, grown - (decided.get(reason) ?? 0));
+    }
   }
 
-  /** Takes the worker's totals since its start; only what grew is added. */
-  takePacketTotals(totals: ReadonlyMap<Reason, number>): void {
-    for (const [reason, total] of totals) {
-      const grown = total - (this.#packetTotals.get(reason) ?? 0);
-      if (grown <= 0) continue;
-      this.#packetTotals.set(reason, total);
-      this.#packets.inc({ reason }, grown);
-      if (reason === "queue-overflow") this.#queueDropped.inc(grown);
-    }
+  #countDecision(record: FlowRecord): void {
+    this.#connections.inc({ verdict: record.verdict, reason: record.reason });
+    this.#count(record.reason, 1);
+    if (record.verdict === "allow" && record.latencyUs !== undefined)
+      this.#added.observe(record.latencyUs / 1e6);
+  }
+
+  #countPackets(reason: Reason, count: number): void {
+    if (count <= 0) return;
+    this.#packets.inc({ reason }, count);
+    this.#count(reason, count);
+    if (reason === "queue-overflow") this.#queueDropped.inc(count);
+  }
+
+  #count(reason: Reason, count: number): void {
+    this.#counters.set(reason, (this.#counters.get(reason) ?? 0) + count);
   }
 
   /** Counts one request on the control socket. `code` 0 is a granted one. */
@@ -82,14 +101,9 @@ export class Metrics {
     this.#pus.set(count);
   }
 
-  /** Reason → count, of decisions and packets together; reasons never seen are left out. */
-  async counters(): Promise<ReadonlyMap<Reason, number>> {
-    const totals = new Map(this.#packetTotals);
-    for (const { labels, value } of (await this.#connections.get()).values) {
-      const reason = reasons.find((candidate) => candidate === labels["reason"]);
-      if (reason !== undefined) totals.set(reason, (totals.get(reason) ?? 0) + value);
-    }
-    return totals;
+  /** Reason → decisions, and packets dropped without one; reasons never seen are left out. */
+  get counters(): ReadonlyMap<Reason, number> {
+    return this.#counters;
   }
 
   /** The text that Prometheus reads. */

@@ -1,0 +1,51 @@
+/** Joins a PU's token, its place in the datapath, and its rules: what control asks for as `PuHost`. */
+import { Nftables } from "../../netlink/nftables/nftables.ts";
+import { tableFamily, tableName } from "../../plugin/rule-set.ts";
+import type { HostedPu, PuHost } from "../control/pu-host.ts";
+import type { Log } from "../log.ts";
+import type { Tokens } from "./tokens.ts";
+import type { WorkerLink } from "./worker-link.ts";
+
+export function hostPus(tokens: Tokens, link: WorkerLink, log: Log): PuHost {
+  return {
+    attach: async (pu) => {
+      const token = tokens.add({ puId: pu.record.id, attributes: pu.record.attributes });
+      try {
+        await link.attach(describe(pu), token);
+      } catch (error) {
+        tokens.remove(pu.record.id);
+        // After a time-out the worker may still come to it.
+        await detach(link, pu.record.id, log);
+        throw error;
+      }
+    },
+    detach: async (puId) => {
+      tokens.remove(puId);
+      await detach(link, puId, log);
+    },
+    removeRules,
+  };
+}
+
+function describe({ record, netnsFd }: HostedPu): Parameters<WorkerLink["attach"]>[0] {
+  const { id, attributes, ifname, mtu } = record;
+  return { id, attributes, interfaceName: ifname, mtu, netnsFd };
+}
+
+async function detach(link: WorkerLink, puId: string, log: Log): Promise<void> {
+  try {
+    await link.detach(puId);
+  } catch (error) {
+    log.debug("detach without answer", { pu: puId, problem: String(error) });
+  }
+}
+
+/** Takes our table out of a namespace; done as well when there is none. Throws `NetlinkError`. */
+export function removeRules(netnsFd: number): void {
+  const nftables = Nftables.open({ netns: netnsFd });
+  try {
+    nftables.remove([{ family: tableFamily, name: tableName }]);
+  } finally {
+    nftables.close();
+  }
+}
