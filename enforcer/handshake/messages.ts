@@ -3,9 +3,9 @@ import { Reader, Writer } from "../packet/cursor.ts";
 import type { Reason } from "../reason.ts";
 
 export const protocolVersion = 1;
-export const nonceLength = 16;
+const nonceLength = 16;
 export const tagLength = 16;
-export const addressLength = 16;
+const addressLength = 16;
 
 /** Bit of `SynMessage.suites` that stands for a suite: bit n - 1 is suite n. */
 export function suiteBit(suite: number): number {

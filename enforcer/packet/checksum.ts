@@ -20,7 +20,7 @@ export function finishSum(sum: number): number {
 }
 
 /** Sum of the pseudo-header of what lies at `transportOffset` in an IPv4 packet or an IPv6 one. */
-export function pseudoHeaderSum(packet: Packet): number {
+function pseudoHeaderSum(packet: Packet): number {
   const { buffer, version, sourceOffset, end, transportOffset, protocol } = packet;
   const addresses = version === 4 ? 8 : 32;
   return addWords(buffer, sourceOffset, sourceOffset + addresses, protocol + end - transportOffset);

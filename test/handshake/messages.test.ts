@@ -126,29 +126,6 @@ describe("layout", () => {
   });
 });
 
-describe("sizes that fit MTU 1500", () => {
-  /** IP and TCP headers with Linux's SYN options (MSS, SACK permitted, timestamps, window scale: 20) and the marker (4). */
-  const headers = { 4: 20 + 44, 6: 40 + 44 } as const;
-
-  it.each([
-    { labels: 5, token: 407, syn4: 739, synAck4: 789 },
-    { labels: 10, token: 577, syn4: 909, synAck4: 959 },
-    { labels: 20, token: 918, syn4: 1250, synAck4: 1300 },
-  ])("a token of $token bytes ($labels labels) and a certificate of 230", ({ token, syn4, synAck4 }) => {
-    const certificates = [Buffer.alloc(230)];
-    const bytes = Buffer.alloc(token);
-    expect(headers[4] + synLength(bytes, certificates)).toBe(syn4);
-    expect(headers[4] + synAckLength(bytes, certificates)).toBe(synAck4);
-    expect(headers[6] + synAckLength(bytes, certificates)).toBe(synAck4 + 20);
-    expect(synAck4 + 20).toBeLessThanOrEqual(1500);
-  });
-
-  it("leaves a token with a certificate of 230 bytes this much room", () => {
-    const overhead = headers[6] + synAckLength(empty, [Buffer.alloc(230)]);
-    expect(1500 - overhead).toBe(1098);
-  });
-});
-
 describe("hasMagic", () => {
   it("needs all eight bytes", () => {
     const magic = Buffer.from("d754524952454d45", "hex");

@@ -28,7 +28,7 @@ function identity(token: Uint8Array, certificates: readonly Uint8Array[]): Uint8
   return concatBytes(u16(token.length), token, u8(certificates.length), ...list);
 }
 
-export function referenceSyn(c: VectorCase): Uint8Array {
+function referenceSyn(c: VectorCase): Uint8Array {
   return concatBytes(
     magic,
     u8(1),
@@ -90,19 +90,19 @@ export function referenceKeys(c: VectorCase): ReferenceKeys {
   return { kS: key("S"), kC: key("C"), kExport: key("X") };
 }
 
-export function referenceTh1(syn: Uint8Array): Uint8Array {
+function referenceTh1(syn: Uint8Array): Uint8Array {
   return sha256(concatBytes(u32(syn.length), syn));
 }
 
-export function referenceTh2(th1: Uint8Array, synAckWithoutTag: Uint8Array): Uint8Array {
+function referenceTh2(th1: Uint8Array, synAckWithoutTag: Uint8Array): Uint8Array {
   return sha256(concatBytes(th1, u32(synAckWithoutTag.length), synAckWithoutTag));
 }
 
-export function referenceTagS(kS: Uint8Array, th2: Uint8Array): Uint8Array {
+function referenceTagS(kS: Uint8Array, th2: Uint8Array): Uint8Array {
   return hmac(sha256, kS, concatBytes(utf8ToBytes("S"), th2)).subarray(0, 16);
 }
 
-export function referenceTagC(kC: Uint8Array, th2: Uint8Array, tagS: Uint8Array): Uint8Array {
+function referenceTagC(kC: Uint8Array, th2: Uint8Array, tagS: Uint8Array): Uint8Array {
   return hmac(sha256, kC, concatBytes(utf8ToBytes("C"), th2, tagS)).subarray(0, 16);
 }
 
