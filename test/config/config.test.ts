@@ -180,7 +180,7 @@ describe("a wrong value says what to write", () => {
       `${minimal}  services: [10.1.3.0/24]\n`,
       [[6, "networks.services[0]", "write pods and services as separate networks"]],
     ],
-    [`${minimal}  nat64: ["64:ff9b::/95"]\n`, [[6, "networks.nat64[0]", "write 64:ff9a::/95"]]],
+    [`${minimal}  nat64: ["64:ff9b::/31"]\n`, [[6, "networks.nat64[0]", "write 64:ff9a::/31"]]],
     [
       `${minimal}  nat64: ["64:ff9b::/100"]\n`,
       [[6, "networks.nat64[0]", "write an IPv6 prefix of length 32, 40, 48, 56, 64 or 96"]],
