@@ -228,7 +228,10 @@ function encodeHook(writer: MessageWriter, family: Family, hook: Hook): void {
 function encodeDevices(writer: MessageWriter, devices: readonly string[]): void {
   const [first] = devices;
   if (first === undefined) return;
-  if (devices.length === 1) return writer.string(hookAttribute.device, first);
+  if (devices.length === 1) {
+    writer.string(hookAttribute.device, first);
+    return;
+  }
   writer.nest(hookAttribute.devices, () => {
     for (const device of devices) writer.string(hookAttribute.device, device);
   });
