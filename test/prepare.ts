@@ -12,6 +12,7 @@ const packages: readonly (readonly [string, string])[] = [
   ["conntrack", "conntrack"],
   ["tcpdump", "tcpdump"],
   ["tshark", "tshark"],
+  ["iperf3", "iperf3"],
   ["busybox", "busybox-static"],
   ["/usr/lib/cni/ptp", "containernetworking-plugins"],
   ["containerd", "containerd"],

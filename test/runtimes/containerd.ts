@@ -23,16 +23,6 @@ const programs = {
   "2.4": { folder: goToolFolder("containerd"), runc: join(goToolFolder("runc"), "runc") },
 } satisfies Record<Generation, { folder: string; runc: string }>;
 
-/** Folders outside of ours that a runtime makes; they go again if they weren't there and are empty. */
-const sharedFolders = [
-  "/run/containerd/s",
-  "/run/containerd",
-  "/var/lib/cni/results",
-  "/var/lib/cni",
-  "/opt/cni/bin",
-  "/opt/cni",
-];
-
 function common(files: Files): string {
   return `
 root = "${files.root}"
@@ -124,12 +114,11 @@ export class Containerd {
     };
     mkdirSync(folder, { recursive: true });
     writeFileSync(path("config.toml"), configuration(generation, files));
-    const absent = sharedFolders.filter((name) => !existsSync(name));
     const program = join(programs[generation].folder, "containerd");
     const env = { ...process.env, PATH: [programs[generation].folder, process.env["PATH"]].join(":") };
     const daemon = node.lab.start(node.namespace, [program, "--config", path("config.toml")], { env });
     const containerd = new Containerd(generation, node, files.socket, daemon);
-    node.lab.defer(() => containerd.#close(absent, files.state));
+    node.lab.defer(() => containerd.#close(files.state));
     await waitFor(
       `containerd ${generation}: ${daemon.stderr.slice(-500)}`,
       () => containerd.#answers(),
@@ -172,7 +161,7 @@ export class Containerd {
     );
   }
 
-  async #close(absent: readonly string[], state: string): Promise<void> {
+  async #close(state: string): Promise<void> {
     try {
       for (const id of await this.cri.listPodSandboxes()) {
         await this.cri.stopPodSandbox(id).catch(() => undefined);
@@ -183,8 +172,6 @@ export class Containerd {
       await this.#process.stop();
       await unmountBelow(dirname(state));
       removeCgroups(this.#cgroup);
-      for (const folder of absent)
-        if (existsSync(folder) && readdirSync(folder).length === 0) rmdirSync(folder);
     }
   }
 }
