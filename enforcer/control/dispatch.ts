@@ -30,10 +30,10 @@ import type { Session } from "./session.ts";
 export interface ControlSources {
   readonly enforcerVersion: string;
   /** Resolves once the PUs of the last run are back; until then only `status` and `log` are answered. */
-  readonly started: Promise<void>;
+  readonly started: Promise<undefined>;
   /** Why the enforcer isn't ready for an ADD; undefined: it is. Code 51 if running pods may be affected, else 50. */
   unreadiness(): ControlError | undefined;
-  summary(): Promise<ListEnd>;
+  summary(): ListEnd;
   recentFlows(): readonly FlowDocument[];
   /** Decisions that `recentFlows` can't show any more. */
   missingFlows(): number;
@@ -144,7 +144,7 @@ export class Dispatcher {
     switch (request.op) {
       case "list":
         await writeItems(session, this.#table.list().map(puDocument));
-        session.write(encodeEnd(await this.#sources.summary()));
+        session.write(encodeEnd(this.#sources.summary()));
         return undefined;
       case "flows":
         await this.#flows(request, session);

@@ -1,5 +1,6 @@
 /** Owns how a decision is shown to operators: from the engine's record to the published document. */
 import { attributesDocument, type FlowDocument, type FlowEndDocument } from "../control/operator-messages.ts";
+import { formatAddress } from "../policy/addresses.ts";
 import type { FlowEnd } from "../handshake/flow-record.ts";
 import type { TimedFlow } from "../telemetry/flow-ring.ts";
 
@@ -20,5 +21,5 @@ export function flowDocument({ timeMs, record }: TimedFlow): FlowDocument {
 
 function endDocument({ id, attributes, address, port }: FlowEnd): FlowEndDocument {
   const shown = attributes === undefined ? null : attributesDocument(attributes);
-  return { id: id ?? null, attributes: shown, address, port };
+  return { id: id ?? null, attributes: shown, address: formatAddress(address), port };
 }

@@ -83,7 +83,10 @@ export class Tokens {
 
   #renew(puId: string): void {
     const subject = this.#subjects.get(puId);
-    if (subject === undefined) return this.#schedule.remove(puId);
+    if (subject === undefined) {
+      this.#schedule.remove(puId);
+      return;
+    }
     try {
       this.#options.onRenewed(puId, this.#mint(subject));
       this.#failing.delete(puId);
