@@ -117,7 +117,8 @@ export class Datapath {
     const nowMs = this.#options.clock.now();
     for (const unit of this.#units.values()) {
       for (const expiry of unit.engine.expire(nowMs)) {
-        if (expiry.action === "authorise") this.#guard(() => unit.authorise(expiry.flow, this.#options.marks));
+        if (expiry.action === "authorise")
+          this.#guard(() => unit.authorise(expiry.flow, this.#options.marks));
         else this.#options.reporter.count(expiry.reason);
       }
     }

@@ -39,7 +39,11 @@ export class OwnSegments {
 /** Addresses, ports and sequence number as text. */
 function keyOf(packet: Uint8Array): string {
   const range = rangeOf(packet);
-  return Buffer.from(packet.buffer, packet.byteOffset, packet.length).toString("latin1", range.start, range.end);
+  return Buffer.from(packet.buffer, packet.byteOffset, packet.length).toString(
+    "latin1",
+    range.start,
+    range.end,
+  );
 }
 
 function rangeOf(packet: Uint8Array): typeof KEY_RANGE_4 | typeof KEY_RANGE_6 {

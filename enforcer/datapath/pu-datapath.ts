@@ -25,7 +25,12 @@ export class PuDatapath {
     this.description = description;
     this.token = token;
     this.engine = new Engine(
-      { id: description.id, attributes: description.attributes, token: () => this.token, mtu: description.mtu },
+      {
+        id: description.id,
+        attributes: description.attributes,
+        token: () => this.token,
+        mtu: description.mtu,
+      },
       environment,
     );
   }
@@ -84,6 +89,7 @@ function answersOf(flow: FlowAddresses): FlowTuple {
 
 /** 4 bytes of an IPv4-mapped address, 16 of any other. */
 function unmapped(address: Uint8Array): Uint8Array {
-  const isMapped = address[10] === 0xff && address[11] === 0xff && address.subarray(0, 10).every((byte) => byte === 0);
+  const isMapped =
+    address[10] === 0xff && address[11] === 0xff && address.subarray(0, 10).every((byte) => byte === 0);
   return isMapped ? address.subarray(12) : address;
 }

@@ -29,7 +29,8 @@ export class Reporter {
   /** An operation of the kernel that failed. */
   failure(error: unknown): void {
     this.count("queue-error");
-    if (this.#failures.size < FAILURES_KEPT) this.#failures.add(error instanceof Error ? error.message : String(error));
+    if (this.#failures.size < FAILURES_KEPT)
+      this.#failures.add(error instanceof Error ? error.message : String(error));
   }
 
   /** What has happened since the last call; undefined if nothing has. */

@@ -43,7 +43,10 @@ class Worker {
       reporter: this.#reporter,
       clock,
     });
-    this.#timers = [setInterval(() => this.#expire(), EXPIRE_MS), setInterval(() => this.#report(), REPORT_MS)];
+    this.#timers = [
+      setInterval(() => this.#expire(), EXPIRE_MS),
+      setInterval(() => this.#report(), REPORT_MS),
+    ];
   }
 
   #environment(configure: Configure): EngineEnvironment {
@@ -87,7 +90,11 @@ class Worker {
       this.#datapath.attach(message.pu, message.token);
       this.#send({ kind: "attached", puId });
     } catch (error) {
-      this.#send({ kind: "attachFailed", puId, message: error instanceof Error ? error.message : String(error) });
+      this.#send({
+        kind: "attachFailed",
+        puId,
+        message: error instanceof Error ? error.message : String(error),
+      });
     }
   }
 
@@ -109,7 +116,13 @@ class Worker {
   }
 }
 
-function identityCache({ trust, limits }: { trust: TrustSnapshot; limits: Configure["limits"] }): IdentityCache {
+function identityCache({
+  trust,
+  limits,
+}: {
+  trust: TrustSnapshot;
+  limits: Configure["limits"];
+}): IdentityCache {
   return new IdentityCache({
     codec: cwtCodec,
     trust,

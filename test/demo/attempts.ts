@@ -33,7 +33,9 @@ export async function tryAll(actors: readonly Actor[], policyFile: string): Prom
 }
 
 async function tryPair(from: Actor, to: Actor, policyFile: string): Promise<Trial> {
-  const attempt = await connect(from.pod.namespace, to.pod.address, to.role.port, { timeoutMs: CONNECT_TIMEOUT_MS });
+  const attempt = await connect(from.pod.namespace, to.pod.address, to.role.port, {
+    timeoutMs: CONNECT_TIMEOUT_MS,
+  });
   const expected = await policySays(from, to, policyFile);
   const client = await seenBy(from, from, to);
   // A connection that the client's end refused at the SYN never reached the server's.
@@ -44,8 +46,13 @@ async function tryPair(from: Actor, to: Actor, policyFile: string): Promise<Tria
 /** Whether pods and policy agree: connected exactly if allowed, and every end's record says so. */
 export function isAsExpected({ attempt, expected, client, server }: Trial): boolean {
   const records = [client, server].filter((seen) => seen !== undefined);
-  if (expected === "deny") return attempt.outcome !== "connected" && records.some(({ verdict }) => verdict === "deny");
-  return attempt.outcome === "connected" && records.length === 2 && records.every(({ verdict }) => verdict === "allow");
+  if (expected === "deny")
+    return attempt.outcome !== "connected" && records.some(({ verdict }) => verdict === "deny");
+  return (
+    attempt.outcome === "connected" &&
+    records.length === 2 &&
+    records.every(({ verdict }) => verdict === "allow")
+  );
 }
 
 async function policySays(from: Actor, to: Actor, policyFile: string): Promise<"allow" | "deny"> {

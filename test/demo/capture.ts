@@ -36,10 +36,16 @@ export async function seenSegments(file: string, port: number): Promise<SeenSegm
   return Promise.all(found.map(describe));
 }
 
-function isSegment(bytes: Buffer, flags: number, sourcePort: number | undefined, port: number | undefined): boolean {
+function isSegment(
+  bytes: Buffer,
+  flags: number,
+  sourcePort: number | undefined,
+  port: number | undefined,
+): boolean {
   const packet = new Packet();
   if (parsePacket(bytes, 0, bytes.length, packet) !== undefined) return false;
-  const isRightPort = sourcePort === undefined ? packet.destinationPort === port : packet.sourcePort === sourcePort;
+  const isRightPort =
+    sourcePort === undefined ? packet.destinationPort === port : packet.sourcePort === sourcePort;
   return isRightPort && (packet.flags & (tcpSyn | tcpAck)) === flags && packet.end > packet.payloadOffset;
 }
 
@@ -49,7 +55,8 @@ async function describe(bytes: Buffer): Promise<SeenSegment> {
   const payload = bytes.subarray(packet.payloadOffset, packet.end);
   const isAnswer = (packet.flags & tcpAck) !== 0;
   const message = isAnswer ? decodeSynAck(payload) : decodeSyn(payload);
-  if (typeof message === "string") throw new Error(`a ${isAnswer ? "SYN-ACK" : "SYN"} on the wire: ${message}`);
+  if (typeof message === "string")
+    throw new Error(`a ${isAnswer ? "SYN-ACK" : "SYN"} on the wire: ${message}`);
   const token = Buffer.from(message.token).toString("base64url");
   const shown = await runOk([triremeBinary(), "keys", "inspect", "--json", "-"], { input: token });
   return {

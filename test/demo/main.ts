@@ -25,7 +25,9 @@ async function demo(lab: Lab, policyFile: string): Promise<boolean> {
   const stage = await buildStage(lab, policyFile, say);
   for (const { role, pod } of stage.actors) {
     const labels = Object.entries(role.labels).map(([key, value]) => `${key}=${value}`);
-    say(`  ${role.name.padEnd(6)} ${pod.address.padEnd(12)} on ${role.node}  labels ${labels.join(",")}  serves port ${role.port}`);
+    say(
+      `  ${role.name.padEnd(6)} ${pod.address.padEnd(12)} on ${role.node}  labels ${labels.join(",")}  serves port ${role.port}`,
+    );
   }
   const capture = join(lab.folder, "demo.pcap");
   const tcpdump = await startCapture(lab, stage.cluster.router, capture);
@@ -46,7 +48,9 @@ function showTrials(trials: readonly Trial[]): void {
     const outcome = attempt.connectUs === undefined ? attempt.outcome : `connected ${ms(attempt.connectUs)}`;
     const ends = `${endText(client).padEnd(30)} ${endText(server)}`;
     const flag = isAsExpected(trial) ? " " : "!";
-    say(`${flag} ${from.role.name.padEnd(6)} ${target.padEnd(14)} ${expected.padEnd(7)} ${outcome.padEnd(17)} ${ends}`);
+    say(
+      `${flag} ${from.role.name.padEnd(6)} ${target.padEnd(14)} ${expected.padEnd(7)} ${outcome.padEnd(17)} ${ends}`,
+    );
   }
 }
 
@@ -56,21 +60,30 @@ function endText(seen: Trial["client"]): string {
 }
 
 async function showLatency(trials: readonly Trial[]): Promise<void> {
-  const trial = trials.find(({ expected, from, to }) => expected === "allow" && from.role.node !== to.role.node);
+  const trial = trials.find(
+    ({ expected, from, to }) => expected === "allow" && from.role.node !== to.role.node,
+  );
   if (trial === undefined) return;
   const { from, to } = trial;
-  const attempts = await connectTimes(from.pod.namespace, to.pod.address, to.role.port, { times: LATENCY_SAMPLES });
+  const attempts = await connectTimes(from.pod.namespace, to.pod.address, to.role.port, {
+    times: LATENCY_SAMPLES,
+  });
   const connects = attempts.flatMap(({ connectUs }) => (connectUs === undefined ? [] : [connectUs]));
   const added = await Promise.all([from, to].map(({ enforcer }) => enforcer.flows()));
   const addedUs = added.map((flows) =>
     median(flows.filter(({ verdict }) => verdict === "allow").map(({ latencyUs }) => Number(latencyUs ?? 0))),
   );
-  say(`\nLatency, ${from.role.name} to ${to.role.name}, median of ${connects.length}: connect() ${ms(median(connects))}, of which our`);
-  say(`  enforcers held its segments for ${ms(addedUs[0] ?? 0)} (client's end) and ${ms(addedUs[1] ?? 0)} (server's end).`);
+  say(
+    `\nLatency, ${from.role.name} to ${to.role.name}, median of ${connects.length}: connect() ${ms(median(connects))}, of which our`,
+  );
+  say(
+    `  enforcers held its segments for ${ms(addedUs[0] ?? 0)} (client's end) and ${ms(addedUs[1] ?? 0)} (server's end).`,
+  );
 }
 
 async function showWire(trials: readonly Trial[], capture: string): Promise<void> {
-  const isCaptured = ({ from, to, expected }: Trial): boolean => expected === "allow" && from.role.node !== to.role.node;
+  const isCaptured = ({ from, to, expected }: Trial): boolean =>
+    expected === "allow" && from.role.node !== to.role.node;
   const trial = trials.find(isCaptured);
   if (trial === undefined) return;
   say(`\nOn the wire, ${trial.from.role.name} to ${trial.to.role.name}:`);
@@ -87,8 +100,11 @@ function segmentText({ segment, packetBytes, tokenBytes, certificateBytes, token
 function showSummary(trials: readonly Trial[], stage: Stage): boolean {
   const allowed = trials.filter(({ attempt }) => attempt.outcome === "connected").length;
   const wrong = trials.filter((trial) => !isAsExpected(trial));
-  say(`\n${trials.length} pairs: ${allowed} connected, ${trials.length - allowed} refused, ${wrong.length} not as the policy says.`);
-  if (wrong.length > 0) for (const { node, log } of stage.enforcers) say(`Log of ${node.name}:\n${log.slice(-4_000)}`);
+  say(
+    `\n${trials.length} pairs: ${allowed} connected, ${trials.length - allowed} refused, ${wrong.length} not as the policy says.`,
+  );
+  if (wrong.length > 0)
+    for (const { node, log } of stage.enforcers) say(`Log of ${node.name}:\n${log.slice(-4_000)}`);
   return wrong.length === 0;
 }
 
@@ -108,7 +124,8 @@ async function main(): Promise<number> {
     return 2;
   }
   // The lab removes everything when the process exits, however it comes to that.
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => process.exit(130));
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+    process.once(signal, () => process.exit(130));
   sweepDeadLabs();
   const beganMs = performance.now();
   const isGood = await withLab((lab) => demo(lab, policyFile));

@@ -7,9 +7,10 @@ const MAGICS = new Set([0xa1b2c3d4, 0xa1b23c4d]);
 
 /** The IP packets of a capture, in order. Throws RangeError where the file is not such a capture; a cut last record is left out. */
 export function readPackets(file: Buffer): Buffer[] {
-  if (file.length < HEADER_BYTES || !MAGICS.has(file.readUInt32LE(0))) throw new RangeError("not a pcap file");
+  if (file.length < HEADER_BYTES || !MAGICS.has(file.readUInt32LE(0)))
+    throw new RangeError("not a pcap file");
   const packets: Buffer[] = [];
-  for (let offset = HEADER_BYTES; offset + RECORD_BYTES <= file.length; ) {
+  for (let offset = HEADER_BYTES; offset + RECORD_BYTES <= file.length;) {
     const length = file.readUInt32LE(offset + 8);
     const start = offset + RECORD_BYTES;
     if (start + length > file.length) break;

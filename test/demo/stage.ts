@@ -39,11 +39,16 @@ export async function buildStage(lab: Lab, policyFile: string, say: (line: strin
   const nodes = new Map<string, Node>();
   for (const name of ["node-a", "node-b"]) nodes.set(name, await cluster.addNode(name));
   const enforcers = await startEnforcers([...nodes.values()], lab, policyFile);
-  say("Two nodes, each with an enforcer and a node key certified by one cluster CA; between them only a router.");
+  say(
+    "Two nodes, each with an enforcer and a node key certified by one cluster CA; between them only a router.",
+  );
   const actors: Actor[] = [];
   for (const role of roles) {
     const node = need(nodes.get(role.node), role.node);
-    const enforcer = need(enforcers.find((candidate) => candidate.node === node), role.node);
+    const enforcer = need(
+      enforcers.find((candidate) => candidate.node === node),
+      role.node,
+    );
     const pod = await node.addPod(role.name, role.labels);
     await startEchoServer(lab, pod.namespace, role.port);
     actors.push({ role, pod, enforcer });

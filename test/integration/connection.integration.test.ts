@@ -37,11 +37,14 @@ describe.each<Mode>(["psk", "pki"])("two pods on two nodes, mode %s", (mode) => 
   }, 60_000);
   afterAll(() => lab.close());
 
-  test.each(["address", "address6"] as const)("what both ends allow connects and carries data, by %s", async (family) => {
-    const { client, server } = pair;
-    const attempt = await connect(client.namespace, server[family], 8080, { bytes: 100_000 });
-    expect(attempt).toMatchObject({ outcome: "connected", echoed: 100_000 });
-  });
+  test.each(["address", "address6"] as const)(
+    "what both ends allow connects and carries data, by %s",
+    async (family) => {
+      const { client, server } = pair;
+      const attempt = await connect(client.namespace, server[family], 8080, { bytes: 100_000 });
+      expect(attempt).toMatchObject({ outcome: "connected", echoed: 100_000 });
+    },
+  );
 
   test("both ends record who, whom, verdict and rule", async () => {
     const { client, server, clientEnforcer, serverEnforcer } = pair;
@@ -70,7 +73,11 @@ describe.each<Mode>(["psk", "pki"])("two pods on two nodes, mode %s", (mode) => 
     await startEchoServer(lab, server.namespace, 8083);
     const attempt = await connect(client.namespace, server.address, 8083, { timeoutMs: 1_500 });
     expect(attempt).toEqual({ outcome: "refused", echoed: 0 });
-    expect(await decision(clientEnforcer, 8083)).toMatchObject({ verdict: "deny", reason: "no-rule", proof: "token" });
+    expect(await decision(clientEnforcer, 8083)).toMatchObject({
+      verdict: "deny",
+      reason: "no-rule",
+      proof: "token",
+    });
   });
 
   test("a pod without any egress rule is refused at its SYN, and no token leaves", async () => {
@@ -78,7 +85,11 @@ describe.each<Mode>(["psk", "pki"])("two pods on two nodes, mode %s", (mode) => 
     await startEchoServer(lab, client.namespace, 8082);
     const attempt = await connect(server.namespace, client.address, 8082, { timeoutMs: 1_500 });
     expect(attempt.outcome).toBe("refused");
-    expect(await decision(serverEnforcer, 8082)).toMatchObject({ verdict: "deny", reason: "no-egress", proof: "none" });
+    expect(await decision(serverEnforcer, 8082)).toMatchObject({
+      verdict: "deny",
+      reason: "no-egress",
+      proof: "none",
+    });
   });
 
   test("a closed port is refused at once", async () => {

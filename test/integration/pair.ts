@@ -38,14 +38,19 @@ export async function createPair(lab: Lab, options: PairOptions): Promise<Pair> 
   const cluster = await createCluster(lab);
   const nodes = [await cluster.addNode("node-a"), await cluster.addNode("node-b")];
   const [clientEnforcer, serverEnforcer] = await startEnforcers(lab, nodes, options);
-  if (clientEnforcer === undefined || serverEnforcer === undefined) throw new Error("two nodes were asked for");
+  if (clientEnforcer === undefined || serverEnforcer === undefined)
+    throw new Error("two nodes were asked for");
   const client = await clientEnforcer.node.addPod("client", options.clientLabels ?? { app: "client" });
   const server = await serverEnforcer.node.addPod("server", options.serverLabels ?? { app: "server" });
   return { cluster, clientEnforcer, serverEnforcer, client, server };
 }
 
 /** Starts an enforcer on each node, with keys of one cluster. */
-export async function startEnforcers(lab: Lab, nodes: readonly Node[], options: PairOptions): Promise<Enforcer[]> {
+export async function startEnforcers(
+  lab: Lab,
+  nodes: readonly Node[],
+  options: PairOptions,
+): Promise<Enforcer[]> {
   const { mode, policy = allowAll, config = {} } = options;
   const psk = newPsk();
   const authority = mode === "pki" ? await createAuthority(lab) : undefined;

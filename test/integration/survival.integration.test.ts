@@ -11,7 +11,9 @@ const PORT = 8080;
 /** Packets that crossed each queue of a namespace since its queues were opened, by queue number. */
 async function crossings(namespace: string): Promise<Map<number, number>> {
   const lines = (await execOk(namespace, ["cat", "/proc/net/netfilter/nfnetlink_queue"])).trim().split("\n");
-  return new Map(lines.map((line) => line.trim().split(/\s+/).map(Number)).map((row) => [row[0] ?? -1, row[7] ?? -1]));
+  return new Map(
+    lines.map((line) => line.trim().split(/\s+/).map(Number)).map((row) => [row[0] ?? -1, row[7] ?? -1]),
+  );
 }
 
 /** A client that stays connected: each line it is sent goes to the echo server and comes back as a line of its output. */
@@ -44,7 +46,10 @@ describe("survival", () => {
 
   test("queue counters stand still while 1 GiB flows", async () => {
     const { client, server } = pair;
-    await lab.start(server.namespace, ["iperf3", "-s", "-p", "5201"]).waitForOutput(/listening/i).catch(() => undefined);
+    await lab
+      .start(server.namespace, ["iperf3", "-s", "-p", "5201"])
+      .waitForOutput(/listening/i)
+      .catch(() => undefined);
     const during: Map<number, number>[] = [];
     const transfer = client.exec(["iperf3", "-c", server.address, "-p", "5201", "-n", "1G", "-C", "cubic"], {
       timeoutMs: 60_000,
@@ -64,12 +69,18 @@ describe("survival", () => {
     await clientEnforcer.kill();
     await serverEnforcer.kill();
     await talk(talker, "meanwhile");
-    expect((await connect(client.namespace, server.address, PORT, { timeoutMs: 1_500 })).outcome).toBe("timeout");
-    expect((await connect(pair.cluster.router, server.address, PORT, { timeoutMs: 1_500 })).outcome).toBe("timeout");
+    expect((await connect(client.namespace, server.address, PORT, { timeoutMs: 1_500 })).outcome).toBe(
+      "timeout",
+    );
+    expect((await connect(pair.cluster.router, server.address, PORT, { timeoutMs: 1_500 })).outcome).toBe(
+      "timeout",
+    );
     await clientEnforcer.start();
     await serverEnforcer.start();
     const startedMs = performance.now();
-    expect((await connect(client.namespace, server.address, PORT, { timeoutMs: 1_000 })).outcome).toBe("connected");
+    expect((await connect(client.namespace, server.address, PORT, { timeoutMs: 1_000 })).outcome).toBe(
+      "connected",
+    );
     expect(performance.now() - startedMs).toBeLessThan(1_500);
     await talk(talker, "after");
     await talker.stop();
@@ -83,7 +94,9 @@ describe("survival", () => {
     expect(await clientEnforcer.stop()).toBe(0);
     expect(performance.now() - beganMs).toBeLessThan(5_000);
     expect(await rules()).toBe(before);
-    expect((await connect(client.namespace, server.address, PORT, { timeoutMs: 1_000 })).outcome).toBe("timeout");
+    expect((await connect(client.namespace, server.address, PORT, { timeoutMs: 1_000 })).outcome).toBe(
+      "timeout",
+    );
     await clientEnforcer.start();
   });
 });

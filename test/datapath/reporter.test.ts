@@ -1,0 +1,40 @@
+import { expect, test } from "vitest";
+import { Reporter } from "../../enforcer/datapath/reporter.ts";
+import type { FlowRecord } from "../../enforcer/handshake/flow-record.ts";
+
+const end = { address: new Uint8Array(16), port: 0 };
+const record: FlowRecord = {
+  verdict: "deny",
+  reason: "no-rule",
+  proof: "none",
+  protocol: "tcp",
+  source: end,
+  destination: end,
+};
+
+test("says nothing where nothing happened", () => {
+  expect(new Reporter().take()).toBeUndefined();
+});
+
+test("counters are totals, flows are those since the last report", () => {
+  const reporter = new Reporter();
+  reporter.count("no-rule");
+  reporter.flow(record, 5);
+  const first = { flows: [{ timeMs: 5, record }], packets: new Map([["no-rule", 1]]) };
+  expect(reporter.take()).toMatchObject(first);
+  reporter.count("no-rule");
+  expect(reporter.take()).toMatchObject({ flows: [], packets: new Map([["no-rule", 2]]) });
+});
+
+test("decisions beyond the room are counted as lost", () => {
+  const reporter = new Reporter();
+  for (let index = 0; index < 8_200; index += 1) reporter.flow(record, index);
+  const report = reporter.take();
+  expect([report?.flows.length, report?.flowsLost]).toEqual([8_192, 8]);
+});
+
+test("failures are told once each", () => {
+  const reporter = new Reporter();
+  for (const text of ["one", "two", "one"]) reporter.failure(new Error(text));
+  expect(reporter.take()).toMatchObject({ failures: ["one", "two"], packets: new Map([["queue-error", 3]]) });
+});
