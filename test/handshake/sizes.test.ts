@@ -1,4 +1,5 @@
 import { createSecretKey, generateKeyPairSync } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import {
   encodeSyn,
@@ -147,4 +148,14 @@ describe.each(table)("with real tokens of $labels labels, and Linux's options", 
     expect(measure(mint(pskSigner(), labels))).toEqual(psk);
     expect(pki.synAck6).toBeLessThanOrEqual(1500);
   });
+});
+
+it("are the table of PROTOCOL.md", () => {
+  const text = readFileSync(new URL("../../enforcer/handshake/PROTOCOL.md", import.meta.url), "utf8");
+  const line = (suite: number, labels: number, sizes: Sizes): string =>
+    `| ${[suite, labels, ...Object.values<number>({ ...sizes })].join(" | ")} |`;
+  for (const { labels, pki, psk } of table) {
+    expect(text).toContain(line(1, labels, pki));
+    expect(text).toContain(line(2, labels, psk));
+  }
 });

@@ -151,3 +151,15 @@ it("the roles' keys differ, so that no end's proof can be reflected, not even of
   expect(same?.vector.clientToken).toBe(same?.vector.serverToken);
   expect(same?.vector.tagS).not.toBe(same?.vector.tagC);
 });
+
+it("the worked example of PROTOCOL.md is the smallest vector", () => {
+  const text = readFileSync(new URL("../../enforcer/handshake/PROTOCOL.md", import.meta.url), "utf8");
+  const example = text.slice(text.indexOf("secret   ")).replaceAll(/\s/g, "");
+  const vector = pairs[1]?.vector;
+  expect(vector?.name).toBe("psk, smallest token, IPv6");
+  const { secret, synPayload, synAckPayload, th1, th2, kS, kC, tagS, tagC, ackOption } =
+    vector as HandshakeVector;
+  expect(example).toBe(
+    `secret${secret}SYN${synPayload}SYN-ACK${synAckPayload}TH1${th1}TH2${th2}kS${kS}kC${kC}tagS${tagS}tagC${tagC}ACK${ackOption}\`\`\``,
+  );
+});
