@@ -36,6 +36,9 @@ export class EnforcedPod {
   /** Called for each packet that leaves or arrives, instead of collecting it. */
   onSend: ((packet: Buffer) => void) | undefined;
   onDeliver: ((packet: Buffer) => void) | undefined;
+  /** Called for each verdict, with the packet that was judged. */
+  onCross:
+    ((queue: Queue, packet: Buffer, outcome: Exclude<Outcome, { verdict: "hold" }>) => void) | undefined;
   /** While false the enforcer is dead: what is queued is dropped. */
   isEnforcing = true;
 
@@ -113,6 +116,7 @@ export class EnforcedPod {
     const before = Buffer.from(packet);
     const outcome = this.judge(queue, packet);
     if (!before.equals(packet)) throw new Error("the engine wrote to a packet that it borrowed");
+    this.onCross?.(queue, packet, outcome);
     const isAccepted = outcome.verdict === "accept";
     this.crossings.push({
       queue,
