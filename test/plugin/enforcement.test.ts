@@ -1,0 +1,43 @@
+/** Several attachments in one namespace: each comes and goes without touching the others. */
+import { expect, it } from "vitest";
+import type { AddAnswer } from "../../enforcer/control/messages.ts";
+import { findAlteration, install, ownerOf, uninstall } from "../../plugin/enforcement.ts";
+import { ruleOwners } from "../../plugin/rule-set.ts";
+import { FakeNamespace } from "./fakes.ts";
+
+const first = ownerOf({ network: "pods", containerId: "c1", ifname: "eth0" });
+const second = ownerOf({ network: "storage", containerId: "c1", ifname: "net1" });
+const answerFor = (puId: string): AddAnswer => ({ puId, markMask: 0xfff00000, onLinkPrefixes6: [] });
+
+it("names an attachment by the first 16 digits of SHA-256(network, 0, container, 0, interface)", () => {
+  expect(first.puId).toBe("39a7199053c6502e");
+});
+
+it("keeps the rules until the last attachment leaves", () => {
+  const namespace = new FakeNamespace();
+  for (const owner of [first, second, first]) install(namespace, owner, answerFor(owner.puId));
+  expect(ruleOwners(namespace.readRules())).toEqual([second, first]);
+  expect(findAlteration(namespace, first, answerFor(first.puId))).toBe(undefined);
+  uninstall(namespace, first);
+  expect(ruleOwners(namespace.readRules())).toEqual([second]);
+  uninstall(namespace, first);
+  expect(ruleOwners(namespace.readRules())).toEqual([second]);
+  uninstall(namespace, second);
+  expect(namespace.readRules()).toBe(undefined);
+});
+
+it("undoes a second attachment to what the first one had", () => {
+  const namespace = new FakeNamespace();
+  install(namespace, first, answerFor(first.puId));
+  const before = namespace.readRules();
+  install(namespace, second, answerFor(second.puId))();
+  expect(namespace.readRules()).toEqual(before);
+});
+
+it("says what is altered, and whose rules it isn't", () => {
+  const namespace = new FakeNamespace();
+  expect(findAlteration(namespace, first, answerFor(first.puId))).toBe("the table is missing");
+  install(namespace, first, answerFor(first.puId));
+  expect(findAlteration(namespace, second, answerFor(second.puId))).toBe("the table isn't this attachment's");
+  expect(findAlteration(namespace, first, { ...answerFor(first.puId), markMask: 0xfff })).not.toBe(undefined);
+});

@@ -1,0 +1,111 @@
+/** The rule set as a whole, and what must hold for every mask and every interface. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { formatTable } from "../../netlink/nftables/format.ts";
+import type { Expression, Table } from "../../netlink/nftables/model.ts";
+import { markLayout, queues, renderRuleSet, ruleOwners, withoutOwner } from "../../plugin/rule-set.ts";
+
+const usual = { interfaceNames: ["eth0"], markMask: 0xfff00000, onLinkPrefixes6: ["fd00:1::/64"] };
+const golden = join(import.meta.dirname, "rule-set.golden.txt");
+
+function only(tables: readonly Table[]): Table {
+  expect(tables).toHaveLength(1);
+  return tables[0] as Table;
+}
+
+function expressions(table: Table, kind: Expression["kind"]): Expression[] {
+  return table.chains.flatMap(({ rules }) =>
+    rules.flatMap((rule) => rule.expressions.filter((expression) => expression.kind === kind)),
+  );
+}
+
+describe("renderRuleSet", () => {
+  it("is the set of rule-set.golden.txt (GOLDEN=write renews it)", () => {
+    const text = formatTable(only(renderRuleSet(usual)));
+    if (process.env["GOLDEN"] === "write") writeFileSync(golden, text);
+    expect(text).toBe(readFileSync(golden, "utf8"));
+  });
+
+  it("queues to seven queues, none with bypass", () => {
+    const found = expressions(only(renderRuleSet(usual)), "queue");
+    expect(
+      found.map((queue) => queue.kind === "queue" && [queue.number, queue.total, queue.bypass, queue.fanout]),
+    ).toEqual([0, 1, 2, 5, 3, 4, 6].map((number) => [number, 1, false, false]));
+    expect(Object.values(queues).toSorted()).toEqual([0, 1, 2, 3, 4, 5, 6]);
+  });
+
+  it("touches no bit but its own when it clears, saves or matches", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 20 }), (shift) => {
+        const markMask = (0xfff << shift) >>> 0;
+        const { others } = markLayout(markMask);
+        const table = only(renderRuleSet({ ...usual, markMask }));
+        const save = table.chains.find(({ name }) => name === "save")?.rules ?? [];
+        expect(save).toHaveLength(13);
+        for (const masked of expressions(table, "bitwise")) {
+          if (masked.kind !== "bitwise" || masked.mask.length !== 4) continue;
+          const value = new DataView(masked.mask.buffer, masked.mask.byteOffset).getUint32(0, true);
+          const keepsOthers = (value & others) >>> 0 === others;
+          const onlyOwn = (value & others) === 0;
+          expect(keepsOthers || onlyOwn || value === 1).toBe(true);
+        }
+      }),
+    );
+  });
+
+  it.each([[[]], [["eth0", "net1"]], [["a"]]])(
+    "matches the interfaces %j in every base chain that decides",
+    (interfaceNames) => {
+      if (interfaceNames.length === 0) {
+        expect(() => renderRuleSet({ ...usual, interfaceNames })).toThrow(RangeError);
+        return;
+      }
+      const table = only(renderRuleSet({ ...usual, interfaceNames }));
+      for (const name of ["in_raw", "in", "in_save", "out", "out_save"]) {
+        const [first] = table.chains.find((chain) => chain.name === name)?.rules ?? [];
+        expect(first?.expressions[1]?.kind).toBe(interfaceNames.length === 1 ? "compare" : "lookup");
+      }
+    },
+  );
+
+  it.each(["10.0.0.0/8", "fd00::/129", "x/64", ""])("refuses %j as a prefix", (prefix) => {
+    expect(() => renderRuleSet({ ...usual, onLinkPrefixes6: [prefix] })).toThrow(RangeError);
+  });
+});
+
+describe("owners", () => {
+  const one = { puId: "0123456789abcdef", interfaceName: "eth0" };
+  const other = { puId: "fedcba9876543210", interfaceName: "pu_eth_1" };
+  const table = only(renderRuleSet({ ...usual, owners: [one, other] }));
+
+  it("are read from the table again", () => expect(ruleOwners(table)).toEqual([one, other]));
+  it("are none where there is no table", () => expect(ruleOwners(undefined)).toEqual([]));
+  it("leave one by one, the rules staying", () => {
+    const rest = withoutOwner(table, one);
+    expect(ruleOwners(rest)).toEqual([other]);
+    expect(rest.chains).toHaveLength(table.chains.length - 1);
+  });
+});
+
+describe("markLayout", () => {
+  it("puts the state into the top 4 of 12 bits", () => {
+    expect(markLayout(0xfff00000)).toEqual({
+      stateMask: 0xf0000000,
+      judged: 0x10000000,
+      authorised: 0x50000000,
+      others: 0x000fffff,
+    });
+    expect(markLayout(0x00000fff)).toEqual({
+      stateMask: 0xf00,
+      judged: 0x100,
+      authorised: 0x500,
+      others: 0xfffff000,
+    });
+  });
+
+  it.each([0, 1, 0x7ff, 0x1fff, 0xf0f, 0xffffffff, 0xff000000])("refuses the mask 0x%i", (mask) => {
+    expect(() => markLayout(mask)).toThrow(RangeError);
+  });
+});
