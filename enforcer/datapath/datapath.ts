@@ -7,6 +7,7 @@
  *
  * Source: design, "Threads" and "Bounded before proof".
  */
+import { netnsCookie } from "../../netlink/netns.ts";
 import { Poller } from "../../netlink/poller.ts";
 import { createQueuePacket, decodeQueuePacket, VerdictWriter } from "../../netlink/queue.ts";
 import { ReceiveBatch } from "../../netlink/receive-batch.ts";
@@ -19,8 +20,9 @@ import type { Reason } from "../reason.ts";
 import { HeldPackets, type HeldPacket } from "./held-packets.ts";
 import { verdictMark, type VerdictMarks } from "./mark.ts";
 import type { PuDescription } from "./messages.ts";
+import { socketGroups, type NamespaceSocket } from "./namespace-socket.ts";
+import { PodNamespace } from "./pod-namespace.ts";
 import { PuDatapath } from "./pu-datapath.ts";
-import { socketGroups, type PuSocket } from "./pu-socket.ts";
 import type { Reporter } from "./reporter.ts";
 import { WorkBudget } from "./work-budget.ts";
 
@@ -56,7 +58,8 @@ export interface DatapathOptions {
 export class Datapath {
   readonly #options: DatapathOptions;
   readonly #units = new Map<string, PuDatapath>();
-  readonly #sockets = new Map<number, PuSocket>();
+  readonly #namespaces = new Map<bigint, PodNamespace>();
+  readonly #sockets = new Map<number, NamespaceSocket>();
   readonly #poller: Poller;
   readonly #batch = new ReceiveBatch(BATCH_SLOTS, SLOT_BYTES);
   readonly #verdicts = new VerdictWriter(VERDICT_BYTES);
@@ -81,16 +84,18 @@ export class Datapath {
     this.#poller = new Poller((tokens, count) => this.#serve(tokens, count));
   }
 
-  /** Takes over the queues of a PU's namespace. Throws `NetlinkError`, and then nothing of the PU stays. */
+  /** Takes over the queues of a PU's namespace, unless it has them already. Throws `Error`, and then nothing of the PU stays. */
   attach(description: PuDescription, token: OwnToken): void {
     this.detach(description.id);
-    const unit = new PuDatapath(description, token, this.#options.environment);
-    unit.open(() => this.#nextToken++, this.#options.limits.queueLength);
-    this.#units.set(description.id, unit);
-    for (const socket of unit.sockets) {
-      this.#sockets.set(socket.token, socket);
-      this.#poller.add(socket.netlink.fd, socket.token);
+    const namespace = this.#openNamespace(description.netnsFd);
+    const unit = new PuDatapath(description, token, namespace, this.#options.environment);
+    try {
+      namespace.add(unit);
+    } catch (error) {
+      this.#closeIfEmpty(namespace);
+      throw error;
     }
+    this.#units.set(description.id, unit);
   }
 
   /** Lets go of a PU; its rules stay, so its traffic stops. */
@@ -98,12 +103,33 @@ export class Datapath {
     const unit = this.#units.get(puId);
     if (unit === undefined) return;
     this.#units.delete(puId);
-    for (const socket of unit.sockets) {
+    for (const held of this.#held.take(unit)) this.#dropNow(held, "unit-unknown");
+    unit.namespace.remove(unit);
+    this.#closeIfEmpty(unit.namespace);
+  }
+
+  #openNamespace(netnsFd: number): PodNamespace {
+    const cookie = netnsCookie(netnsFd);
+    const known = this.#namespaces.get(cookie);
+    if (known !== undefined) return known;
+    const namespace = new PodNamespace(cookie, netnsFd);
+    namespace.open(() => this.#nextToken++, this.#options.limits.queueLength);
+    this.#namespaces.set(cookie, namespace);
+    for (const socket of namespace.sockets) {
+      this.#sockets.set(socket.token, socket);
+      this.#poller.add(socket.netlink.fd, socket.token);
+    }
+    return namespace;
+  }
+
+  #closeIfEmpty(namespace: PodNamespace): void {
+    if (!namespace.isEmpty) return;
+    this.#namespaces.delete(namespace.cookie);
+    for (const socket of namespace.sockets) {
       this.#poller.remove(socket.netlink.fd);
       this.#sockets.delete(socket.token);
     }
-    unit.close();
-    this.#held.forget((socket) => socket.closed);
+    namespace.close();
   }
 
   /** From now on the PU's handshakes carry this token. */
@@ -118,7 +144,7 @@ export class Datapath {
     for (const unit of this.#units.values()) {
       for (const expiry of unit.engine.expire(nowMs)) {
         if (expiry.action === "authorise")
-          this.#guard(() => unit.authorise(expiry.flow, this.#options.marks));
+          this.#guard(() => unit.namespace.authorise(expiry.flow, this.#options.marks));
         else this.#options.reporter.count(expiry.reason);
       }
     }
@@ -141,14 +167,14 @@ export class Datapath {
   }
 
   /** One batch of a socket. Readiness is level-triggered: what is left comes with the next round. */
-  #serveSocket(socket: PuSocket): void {
+  #serveSocket(socket: NamespaceSocket): void {
     const receivedMs = this.#options.clock.now();
     const count = this.#guard(() => socket.netlink.receive(this.#batch)) ?? 0;
     for (let slot = 0; slot < count; slot += 1) this.#receiveSlot(socket, slot, receivedMs);
     this.#flush(socket);
   }
 
-  #receiveSlot(socket: PuSocket, slot: number, receivedMs: number): void {
+  #receiveSlot(socket: NamespaceSocket, slot: number, receivedMs: number): void {
     const { view, bytes } = this.#batch;
     const queued = this.#queuePacket;
     const kind = decodeQueuePacket(view, this.#batch.offset(slot), this.#batch.length(slot), queued);
@@ -157,9 +183,15 @@ export class Datapath {
       this.#options.reporter.count("queue-error");
       return;
     }
+    const unit = socket.namespace.unitOf(queued.inDevice === 0 ? queued.outDevice : queued.inDevice);
+    if (unit === undefined) {
+      this.#dropUnknown(socket);
+      return;
+    }
     const packet = bytes.subarray(queued.payloadOffset, queued.payloadOffset + queued.payloadLength);
     const held: HeldPacket = {
       socket,
+      unit,
       queue: queued.queue as Queue,
       packetId: queued.id,
       mark: queued.mark,
@@ -169,11 +201,18 @@ export class Datapath {
     this.#decide(held);
   }
 
+  /** A packet of an interface that belongs to no PU (one that is being added, or was let go). */
+  #dropUnknown(socket: NamespaceSocket): void {
+    if (!this.#verdicts.fits(0)) this.#flush(socket);
+    this.#verdicts.drop(this.#queuePacket.queue, this.#queuePacket.id);
+    this.#options.reporter.count("unit-unknown");
+  }
+
   /** One packet, one verdict; or the packet is kept until work is done. */
   #decide(held: HeldPacket): void {
-    const { unit } = held.socket;
+    const { unit } = held;
     const nowMs = this.#options.clock.now();
-    if (held.queue === 4 && unit.ownSegments.recognise(held.packet, nowMs)) {
+    if (held.queue === 4 && unit.namespace.ownSegments.recognise(held.packet, nowMs)) {
       this.#accept(held, undefined, undefined);
       return;
     }
@@ -189,7 +228,7 @@ export class Datapath {
     if (outcome.verdict === "accept") {
       this.#accept(held, verdictMark(this.#options.marks, held.mark, outcome.mark), outcome.packet);
     } else this.#drop(held, outcome.reason);
-    for (const emission of outcome.emit ?? []) this.#guard(() => held.socket.unit.emit(emission, nowMs));
+    for (const emission of outcome.emit ?? []) this.#guard(() => held.socket.namespace.emit(emission, nowMs));
     if (outcome.record !== undefined) this.#record(held, outcome.record);
   }
 
@@ -209,8 +248,13 @@ export class Datapath {
     this.#options.reporter.count(reason);
   }
 
+  #dropNow(held: HeldPacket, reason: Reason): void {
+    this.#drop(held, reason);
+    this.#flush(held.socket);
+  }
+
   /** Sends the verdicts written since the last call; all of them belong to this socket. */
-  #flush(socket: PuSocket): void {
+  #flush(socket: NamespaceSocket): void {
     if (this.#verdicts.length === 0) return;
     this.#guard(() => {
       socket.netlink.send(this.#verdicts);
@@ -261,7 +305,7 @@ export class Datapath {
 
   /** Steps, works, and steps again; a packet can need its token verified and its keys agreed, and no more than that. */
   #stepAndWork(held: HeldPacket, nowMs: number): "worked" | "budget-spent" {
-    const { engine } = held.socket.unit;
+    const { engine } = held.unit;
     for (let works = 0; works <= WORKS_PER_PACKET; works += 1) {
       const outcome = engine.step(held.queue, held.packet, nowMs, this.#options.clock.wall());
       if (outcome.verdict !== "hold") {

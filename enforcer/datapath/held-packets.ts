@@ -1,10 +1,12 @@
 /** Packets that wait in the kernel's queue for asymmetric work: bounded for each queue and in all, in order of arrival. */
 import type { Queue } from "../handshake/outcome.ts";
-import type { PuSocket } from "./pu-socket.ts";
+import type { NamespaceSocket } from "./namespace-socket.ts";
+import type { PuDatapath } from "./pu-datapath.ts";
 
 /** A packet that has no verdict yet. The bytes are a copy: the receive buffer moves on. */
 export interface HeldPacket {
-  readonly socket: PuSocket;
+  readonly socket: NamespaceSocket;
+  readonly unit: PuDatapath;
   readonly queue: Queue;
   readonly packetId: number;
   readonly mark: number;
@@ -54,9 +56,14 @@ export class HeldPackets {
     return nowMs - held.receivedMs > this.#limits.holdMs;
   }
 
-  /** Forgets what waits on a socket that has been closed: its packets went with it. */
-  forget(isClosed: (socket: PuSocket) => boolean): void {
-    for (const held of this.takeAll()) if (!isClosed(held.socket)) this.add(held);
+  /** Takes out what waits for `unit`, which leaves. */
+  take(unit: PuDatapath): HeldPacket[] {
+    const taken: HeldPacket[] = [];
+    for (const held of this.takeAll()) {
+      if (held.unit === unit) taken.push(held);
+      else this.add(held);
+    }
+    return taken;
   }
 }
 

@@ -1,18 +1,17 @@
 import { describe, expect, test } from "vitest";
 import { HeldPackets, type HeldPacket } from "../../enforcer/datapath/held-packets.ts";
-import type { PuSocket } from "../../enforcer/datapath/pu-socket.ts";
+import type { NamespaceSocket } from "../../enforcer/datapath/namespace-socket.ts";
+import type { PuDatapath } from "../../enforcer/datapath/pu-datapath.ts";
 
 const limits = { perQueue: 2, total: 3, holdMs: 200 };
 
+/** The list looks at nothing of a socket but its token, and at nothing of a unit but which one it is. */
+const units = [1, 2].map((id) => ({ id }) as unknown as PuDatapath);
+
 function held(token: number, packetId: number, queue: HeldPacket["queue"] = 0): HeldPacket {
-  return {
-    socket: { token } as PuSocket,
-    queue,
-    packetId,
-    mark: 0,
-    packet: new Uint8Array(0),
-    receivedMs: 100,
-  };
+  const socket = { token } as unknown as NamespaceSocket;
+  const unit = units[token - 1] ?? (units[0]);
+  return { socket, unit, queue, packetId, mark: 0, packet: new Uint8Array(0), receivedMs: 100 };
 }
 
 const ids = (packets: readonly HeldPacket[]): number[] => packets.map(({ packetId }) => packetId);
@@ -43,7 +42,7 @@ describe("held packets", () => {
     expect(packets.add(held(1, 3))).toBe(true);
   });
 
-  test("forgets what waits on a closed socket, in order", () => {
+  test("takes out what waits for one unit, and leaves the rest in order", () => {
     const packets = new HeldPackets(limits);
     for (const [token, id] of [
       [1, 1],
@@ -51,7 +50,7 @@ describe("held packets", () => {
       [1, 3],
     ] as const)
       packets.add(held(token, id));
-    packets.forget(({ token }) => token === 2);
+    expect(ids(packets.take(units[1] as PuDatapath))).toEqual([2]);
     expect(ids(packets.takeAll())).toEqual([1, 3]);
   });
 
