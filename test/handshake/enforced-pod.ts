@@ -67,7 +67,10 @@ export class EnforcedPod {
     const flow = flowName(segment, false);
     const hasSyn = (segment.flags & SYN) !== 0;
     if (hasSyn) this.marked.delete(flow);
-    if (!hasSyn && this.marked.has(flow)) return this.leave(packet);
+    if (!hasSyn && this.marked.has(flow)) {
+      this.leave(packet);
+      return;
+    }
     this.cross(hasSyn ? 3 : 4, packet, flow);
   }
 
@@ -77,8 +80,14 @@ export class EnforcedPod {
     const flow = flowName(segment, true);
     const hasSyn = (segment.flags & SYN) !== 0;
     if (hasSyn && (segment.flags & RST) !== 0) return;
-    if (hasSyn) return this.cross((segment.flags & ACK) === 0 ? 0 : 1, packet, flow);
-    if (this.marked.has(flow)) return this.arrive(packet);
+    if (hasSyn) {
+      this.cross((segment.flags & ACK) === 0 ? 0 : 1, packet, flow);
+      return;
+    }
+    if (this.marked.has(flow)) {
+      this.arrive(packet);
+      return;
+    }
     this.cross(2, packet, flow);
   }
 
@@ -137,7 +146,10 @@ export class EnforcedPod {
 
   private accept(queue: Queue, packet: Buffer, mark: Crossing["mark"], flow: string): void {
     if (mark === "authorised") this.marked.add(flow);
-    if (queue >= 3) return this.leave(packet);
+    if (queue >= 3) {
+      this.leave(packet);
+      return;
+    }
     const hasSyn = (readSegment(packet).flags & SYN) !== 0;
     if (!hasSyn || mark === "judged") this.arrive(packet);
   }

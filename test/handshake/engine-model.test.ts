@@ -11,7 +11,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Dialogue } from "./dialogue.ts";
-import type { EnforcedPod } from "./enforced-pod.ts";
 import type { Mode } from "./fixtures.ts";
 import { ACK, alter, FIN, flip, PSH, readSegment, RST, SYN } from "./segments.ts";
 
@@ -212,31 +211,56 @@ class World {
   run(one: Step): void {
     const { dialogue } = this;
     switch (one.kind) {
-      case "advance":
-        return this.advance();
+      case "advance": {
+        this.advance();
+        return;
+      }
       case "dial":
         if (one.isNew) this.clientIsn += 100_000;
-        return dialogue.client.send(dialogue.syn({ seq: this.clientIsn }));
-      case "answer":
-        return this.answer(one.isNew);
-      case "clientSends":
-        return dialogue.client.send(this.clientData(one.data, one.flags));
-      case "serverSends":
-        return dialogue.server.send(this.serverData(one.data, one.flags));
-      case "deliver":
-        return this.deliver(one.end, this.pick(one.index));
-      case "alter":
-        return this.deliver(one.end, this.altered(one));
-      case "graft":
-        return this.deliver(one.end, this.grafted(one));
-      case "restart":
-        return this.restart(one.end);
-      case "renew":
-        return dialogue[one.end].unit.renew(dialogue[one.end].wallMs);
-      case "loseMarks":
-        return dialogue[one.end].marked.clear();
-      case "wait":
-        return this.wait(one.ms);
+        {
+          dialogue.client.send(dialogue.syn({ seq: this.clientIsn }));
+          return;
+        }
+      case "answer": {
+        this.answer(one.isNew);
+        return;
+      }
+      case "clientSends": {
+        dialogue.client.send(this.clientData(one.data, one.flags));
+        return;
+      }
+      case "serverSends": {
+        dialogue.server.send(this.serverData(one.data, one.flags));
+        return;
+      }
+      case "deliver": {
+        this.deliver(one.end, this.pick(one.index));
+        return;
+      }
+      case "alter": {
+        this.deliver(one.end, this.altered(one));
+        return;
+      }
+      case "graft": {
+        this.deliver(one.end, this.grafted(one));
+        return;
+      }
+      case "restart": {
+        this.restart(one.end);
+        return;
+      }
+      case "renew": {
+        dialogue[one.end].unit.renew(dialogue[one.end].wallMs);
+        return;
+      }
+      case "loseMarks": {
+        dialogue[one.end].marked.clear();
+        return;
+      }
+      case "wait": {
+        this.wait(one.ms);
+        return;
+      }
     }
   }
 

@@ -99,14 +99,19 @@ export class Socket {
       if (segment.seq === this.peerIsn) this.sendOpening();
       return;
     }
-    if (segment.ack !== add(this.isn, 1))
-      return this.stack.emit({ ...this.ends, flags: RST, seq: segment.ack });
+    if (segment.ack !== add(this.isn, 1)) {
+      this.stack.emit({ ...this.ends, flags: RST, seq: segment.ack });
+      return;
+    }
     this.state = "established";
     this.receiveEstablished(segment);
   }
 
   private receiveEstablished(segment: Segment): void {
-    if ((segment.flags & SYN) !== 0) return this.acknowledge();
+    if ((segment.flags & SYN) !== 0) {
+      this.acknowledge();
+      return;
+    }
     const acknowledged = difference(segment.ack, add(this.isn, 1));
     if (acknowledged > this.acknowledged && acknowledged <= this.outgoing.length) {
       this.acknowledged = acknowledged;
@@ -164,7 +169,10 @@ export class Socket {
     const fire = (left: number, waitMs: number): void => {
       this.stack.simulation.after(waitMs, () => {
         if (timer !== this.timer || this.state === "closed" || isDone()) return;
-        if (left === 0) return this.fail("timeout");
+        if (left === 0) {
+          this.fail("timeout");
+          return;
+        }
         again();
         fire(left - 1, waitMs * 2);
       });
