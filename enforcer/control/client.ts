@@ -43,15 +43,16 @@ export class ControlClient {
       const line = granted(decodeStreamLine(await this.#next()));
       if (line.kind === "end") return line.end;
       onItem(line.item);
-      // From the first item on, silence only means that there is nothing to tell.
-      this.#socket.setTimeout(0);
     }
   }
 
-  /** Waits for as long as it takes. */
-  patient(): this {
+  /** Calls `onItem` for each item that comes after the end of a stream that follows; rejects when the enforcer hangs up. */
+  async follow(onItem: (item: unknown) => void): Promise<never> {
     this.#socket.setTimeout(0);
-    return this;
+    for (;;) {
+      const line = granted(decodeStreamLine(await this.#next()));
+      if (line.kind === "item") onItem(line.item);
+    }
   }
 
   close(): void {

@@ -165,8 +165,8 @@ export class Dispatcher {
       request.last === undefined ? recent : recent.slice(Math.max(0, recent.length - request.last));
     const follower = request.follow ? this.#follow(session) : undefined;
     await writeItems(session, chosen);
-    if (follower === undefined) session.write(encodeEnd({ missing: this.#sources.missingFlows() }));
-    else await follower();
+    session.write(encodeEnd({ missing: this.#sources.missingFlows() }));
+    await follower?.();
   }
 
   /** Collects new flows from now on; the function returned writes them until the client hangs up or falls too far behind. */

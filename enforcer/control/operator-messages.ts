@@ -2,7 +2,8 @@
  * What operators ask over the control socket (`trireme status`, `flows`, `release`), and the documents that they get.
  * The documents are an interface: `--json` prints them as they are, and `cli/schemas/` describes them.
  *
- * `list` and `flows` are answered with any number of lines `{item}` and one line `{end}`.
+ * `list` and `flows` are answered with any number of lines `{item}` and one line `{end}`. With `follow`, the lines before
+ * the end are the recent decisions, and each new one is an item after it.
  */
 import { decoding, type Fields } from "./fields.ts";
 import { CONTROL_VERSION, decodeAnswer, decodeEnvelope, encodeLine, type Decoded } from "./messages.ts";
