@@ -46,6 +46,8 @@ function parseTarget(text: string): Omit<ConnectionQuestion, "from"> | Mistake {
     return {
       error: `TO: ${hasPorts ? "a port from 1 to 65535 is missing" : "this protocol has no port"}; ${example}`,
     };
+  if (/^[0-9a-f]*:[^=]*$/i.test(endText))
+    return { error: `TO: an IPv6 address stands in brackets; ${example}` };
   const to = parseEndpoint(endText);
   return "error" in to ? { error: `TO: ${to.error}` } : { to, protocol, port };
 }
@@ -67,7 +69,14 @@ function parseEndpoint(text: string): Endpoint | Mistake {
   };
 }
 
-/** As it was asked, for the answer's first line. */
-export function formatEndpoint(endpoint: Endpoint): string {
-  return endpoint.kind === "unit" ? formatAttributes(endpoint.attributes) : formatAddress(endpoint.address);
+/** `app=web -> [fd00::10]:53/udp`, for the answer's first line. */
+export function formatQuestion({ from, to, protocol, port }: ConnectionQuestion): string {
+  const name = [...protocols].find(([, number]) => number === protocol)?.[0] ?? String(protocol);
+  return `${formatEndpoint(from)} -> ${formatEndpoint(to)}${port === 0 ? "" : `:${port}`}/${name}`;
+}
+
+function formatEndpoint(endpoint: Endpoint): string {
+  if (endpoint.kind === "unit") return formatAttributes(endpoint.attributes);
+  const text = formatAddress(endpoint.address);
+  return text.includes(":") ? `[${text}]` : text;
 }

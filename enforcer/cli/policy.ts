@@ -11,7 +11,7 @@ import { compilePolicy } from "../policy/evaluate.ts";
 import { explain, type PolicyExplanation } from "../policy/explain.ts";
 import type { Policy } from "../policy/model.ts";
 import { formatProblem, type Problem } from "../policy/problem.ts";
-import { formatEndpoint, parseQuestion } from "./policy-question.ts";
+import { formatQuestion, parseQuestion } from "./policy-question.ts";
 
 /** What the commands touch of the process; texts end with a newline. Exit codes: 0 valid or allowed, 1 invalid, 2 usage, 3 denied. */
 export interface PolicyCommandEnvironment {
@@ -135,8 +135,7 @@ function formatAnswer(
   answer: ConnectionAnswer,
   reasons: PolicyExplanation[][] | undefined,
 ): string {
-  const port = question.port === 0 ? "" : `:${question.port}`;
-  const head = `${answer.verdict}: ${formatEndpoint(question.from)} -> ${formatEndpoint(question.to)}${port} (${answer.reason})`;
+  const head = `${answer.verdict}: ${formatQuestion(question)} (${answer.reason})`;
   const ends = answer.ends.flatMap((end, index) => [
     formatEnd(end),
     ...(reasons?.[index] ?? []).flatMap(formatExplanation),

@@ -131,8 +131,8 @@ const noProtocol = ({ input }: { input?: unknown }): string =>
 
 const numericProtocol = z
   .int({ error: noProtocol })
-  .min(0, { error: noProtocol })
-  .max(255, { error: noProtocol });
+  .min(0, { error: noProtocol, abort: true })
+  .max(255, { error: noProtocol, abort: true });
 const protocol = z
   .union([z.enum(["TCP", "UDP", "SCTP", "ICMP", "ICMPv6"]), numericProtocol], { error: noProtocol })
   .meta({ description: "TCP (the default), UDP, SCTP, ICMP, ICMPv6, or an IP protocol number" });

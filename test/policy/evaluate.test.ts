@@ -39,7 +39,7 @@ describe("compiled policy against the naive evaluator", () => {
           }
         },
       ),
-      { numRuns: 1500 },
+      { numRuns: 500 },
     );
     expect([...seen].sort()).toEqual(["no-policy", "no-rule", "rule-allow", "rule-deny"]);
   });
@@ -76,7 +76,7 @@ describe("compiled policy against the naive evaluator", () => {
           }
         },
       ),
-      { numRuns: 1500 },
+      { numRuns: 500 },
     );
     expect([...seen].sort()).toEqual(["address-allow", "address-deny", "no-address-rule", "no-policy"]);
   });
