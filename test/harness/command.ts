@@ -130,12 +130,12 @@ export class BackgroundProcess {
     return this.#stderr;
   }
 
-  /** Waits for a text in stdout (`pattern` may capture); throws when the program ends or `timeoutMs` passes first. */
+  /** Waits for a text in stdout or stderr (`pattern` may capture); throws when the program ends or `timeoutMs` passes first. */
   async waitForOutput(pattern: RegExp, timeoutMs = 10_000): Promise<RegExpExecArray> {
     return waitFor(
       `${String(pattern)} from ${this.child.spawnargs.join(" ")}`,
       () => {
-        const match = pattern.exec(this.#stdout);
+        const match = pattern.exec(this.#stdout) ?? pattern.exec(this.#stderr);
         if (match === null && this.#ended) {
           throw new Error(`${this.child.spawnargs.join(" ")} ended early: ${this.#stdout}${this.#stderr}`);
         }
