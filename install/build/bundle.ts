@@ -49,8 +49,11 @@ function embedWorker(): Plugin {
   };
 }
 
-/** Bundles the module at `entry` (an absolute path). */
+/** Bundles the module at `entry` (an absolute path). Throws when the worker's file is named in a way that it can't embed. */
 export async function bundle(entry: string): Promise<string> {
   const result = await build({ ...options, entryPoints: [entry], format: "cjs", plugins: [embedWorker()] });
-  return result.outputFiles[0]?.text ?? "";
+  const text = result.outputFiles[0]?.text ?? "";
+  if (/["'/]worker\.ts["']/.test(text))
+    throw new Error(`${entry} starts a worker from a file that won't be there`);
+  return text;
 }

@@ -87,7 +87,7 @@ describe.skipIf(!hasGoTools())("cnitool 1.3.1", () => {
         network,
         ifname: "eth0",
         netns: namespacePath(web.namespace),
-        attributes: { app: ["web"], tier: ["front"] },
+        attributes: { app: "web", tier: "front" },
       },
     ]);
     expect(await hasOurRules(web.namespace)).toBe(true);
@@ -151,7 +151,7 @@ describe.skipIf(!hasGoTools())("cnitool 1.3.1", () => {
       [`${network}/50-trireme.conf`]: { ...ours, cniVersion: "1.1.0", name: network },
     });
     const { namespace } = await addPod("app:web");
-    expect(await shownPods(stage.enforcer)).toMatchObject([{ network, attributes: { app: ["web"] } }]);
+    expect(await shownPods(stage.enforcer)).toMatchObject([{ network, attributes: { app: "web" } }]);
     expect(await hasOurRules(namespace)).toBe(true);
     expect(await cnitool("check", namespace)).toMatchObject({ status: 0 });
   });

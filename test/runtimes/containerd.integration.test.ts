@@ -111,7 +111,7 @@ describe.skipIf(!hasGoTools()).each(generations)(
       expect(web).toMatchObject({
         network: lab.id,
         ifname: "eth0",
-        attributes: { app: ["web"], tier: ["front"], "@ns": ["default"], "@node": ["node"] },
+        attributes: { app: "web", tier: "front", "@ns": "default", "@node": "node" },
       });
       expect(await hasOurRules(web.netns)).toBe(true);
       await containerd.cri.stopPodSandbox(web.containerId);
@@ -211,7 +211,7 @@ describe.skipIf(!hasGoTools()).each(generations)(
           runPod("web", { app: "web" }).catch(() => undefined),
         );
         expect(await hasOurRules(web.netns)).toBe(true);
-        expect(web).toMatchObject({ network: lab.id, attributes: { app: ["web"] } });
+        expect(web).toMatchObject({ network: lab.id, attributes: { app: "web" } });
       } finally {
         for (const id of await containerd.cri.listPodSandboxes()) {
           await containerd.cri.stopPodSandbox(id);
