@@ -1,3 +1,4 @@
+/** Owns the tests of both messages: layout, every refusal, round trips, random input. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {

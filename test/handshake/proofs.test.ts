@@ -1,3 +1,4 @@
+/** Owns the tests of tags and key schedule. */
 import { createSecretKey } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { deriveKeys } from "../../enforcer/handshake/key-schedule.ts";

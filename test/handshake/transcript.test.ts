@@ -1,3 +1,4 @@
+/** Owns the tests of the transcript hashes. */
 import { createHash } from "node:crypto";
 import { expect, it } from "vitest";
 import { hashSyn, hashSynAck } from "../../enforcer/handshake/transcript.ts";

@@ -15,7 +15,7 @@ export interface TcpFields {
   readonly dataOffset?: number;
 }
 
-export interface IpFields {
+interface IpFields {
   readonly version: 4 | 6;
   readonly source?: string;
   readonly destination?: string;

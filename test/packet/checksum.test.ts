@@ -1,3 +1,4 @@
+/** Owns the tests of checksum verification, against an independent sum. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { addWords, finishSum, verifyChecksums } from "../../enforcer/packet/checksum.ts";

@@ -1,3 +1,4 @@
+/** Owns the tests of the parser: every field, every malformed kind, every cut, random input. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
@@ -247,10 +248,13 @@ describe("IPv6", () => {
   });
 });
 
-it.each(["0000000100000000", "0000000000000001"])("an IPv6 address that only ends like a mapped one passes: %s", (start) => {
-  const source = `${start}0000ffff0a010002`;
-  expect(parse(tcpPacket(6, {}, { source })).reason).toBeUndefined();
-});
+it.each(["0000000100000000", "0000000000000001"])(
+  "an IPv6 address that only ends like a mapped one passes: %s",
+  (start) => {
+    const source = `${start}0000ffff0a010002`;
+    expect(parse(tcpPacket(6, {}, { source })).reason).toBeUndefined();
+  },
+);
 
 describe.each(both)("UDP and others over IPv$version", ({ version }) => {
   it("reads ports and payload", () => {

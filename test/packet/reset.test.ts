@@ -1,3 +1,4 @@
+/** Owns the tests of resets: whole packets, by the numbers of RFC 9293. */
 import { describe, expect, it } from "vitest";
 import { Packet } from "../../enforcer/packet/packet.ts";
 import { parsePacket } from "../../enforcer/packet/parse.ts";

@@ -1,3 +1,4 @@
+/** Owns the tests of sequence arithmetic. */
 import { expect, it } from "vitest";
 import { sequenceAdd, sequenceDifference } from "../../enforcer/packet/sequence.ts";
 

@@ -1,3 +1,4 @@
+/** Owns the tests of rewriting: whole packets compared with ones of the independent builder. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import * as p from "../../enforcer/packet/packet.ts";

@@ -62,7 +62,7 @@ function referenceSynAckBody(c: VectorCase): Uint8Array {
   );
 }
 
-export interface ReferenceKeys {
+interface ReferenceKeys {
   readonly kS: Uint8Array;
   readonly kC: Uint8Array;
   readonly kExport: Uint8Array;
@@ -106,7 +106,7 @@ function referenceTagC(kC: Uint8Array, th2: Uint8Array, tagS: Uint8Array): Uint8
   return hmac(sha256, kC, concatBytes(utf8ToBytes("C"), th2, tagS)).subarray(0, 16);
 }
 
-export interface ReferenceHandshake {
+interface ReferenceHandshake {
   readonly synPayload: Uint8Array;
   readonly synAckPayload: Uint8Array;
   readonly th1: Uint8Array;

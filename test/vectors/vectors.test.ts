@@ -1,3 +1,4 @@
+/** Owns the checks of the test vectors: by the second implementation, and by every cut and every changed byte. */
 import { createSecretKey } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
