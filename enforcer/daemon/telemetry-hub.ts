@@ -2,22 +2,18 @@
 import type { FlowDocument } from "../control/operator-messages.ts";
 import type { Log } from "../log.ts";
 import { FlowRing } from "../telemetry/flow-ring.ts";
-import { Metrics, type CountedVerb } from "../telemetry/metrics.ts";
+import { Metrics, type CniVerb } from "../telemetry/metrics.ts";
 import { flowDocument } from "./flow-document.ts";
 import type { WorkerReport } from "./worker-link.ts";
 
-const countedVerbs: Readonly<Record<CountedVerb, true>> = {
-  add: true,
-  enforce: true,
-  del: true,
-  check: true,
-  gc: true,
-  status: true,
-  log: true,
-  list: true,
-  flows: true,
-  release: true,
-  other: true,
+/** Ops that are the end of a CNI verb. An ADD takes two; a granted first one isn't its end. */
+const verbs: Readonly<Record<string, CniVerb>> = {
+  add: "ADD",
+  enforce: "ADD",
+  del: "DEL",
+  check: "CHECK",
+  gc: "GC",
+  status: "STATUS",
 };
 
 export class TelemetryHub {
@@ -40,9 +36,11 @@ export class TelemetryHub {
     for (const problem of report.failures) this.#log.error("datapath", { problem });
   }
 
-  /** Counts a request on the control socket; what isn't an op of the protocol counts as `other`. */
+  /** Counts a request on the control socket, where it is a CNI verb's. Code 0: granted. */
   countRequest(op: string, code: number): void {
-    this.metrics.countRequest(Object.hasOwn(countedVerbs, op) ? (op as CountedVerb) : "other", code);
+    const verb = Object.hasOwn(verbs, op) ? verbs[op] : undefined;
+    if (verb === undefined || (op === "add" && code === 0)) return;
+    this.metrics.countRequest(verb, code);
   }
 
   recentFlows(): FlowDocument[] {

@@ -3,9 +3,8 @@ import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { FlowRecord } from "../handshake/flow-record.ts";
 import type { Reason } from "../reason.ts";
 
-/** Verbs that `trireme_cni_requests_total` counts; anything else a client sends counts as `other`. */
-export type CountedVerb =
-  "add" | "enforce" | "del" | "check" | "gc" | "status" | "log" | "list" | "flows" | "release" | "other";
+/** Verbs that `trireme_cni_requests_total` counts. */
+export type CniVerb = "ADD" | "DEL" | "CHECK" | "GC" | "STATUS";
 
 /** From 50 µs, about what a connection costs here, to 200 ms, the longest a packet is held. */
 const ADDED_SECONDS_BUCKETS = [
@@ -27,7 +26,7 @@ export class Metrics {
   );
   readonly #requests = this.#counter(
     "trireme_cni_requests_total",
-    "Requests on the control socket, by verb and code (0 = granted).",
+    "Requests of the CNI plugin, by verb and CNI error code (0 = granted).",
     ["verb", "code"],
   );
   readonly #queueDropped = this.#counter(
@@ -92,8 +91,8 @@ export class Metrics {
     this.#counters.set(reason, (this.#counters.get(reason) ?? 0) + count);
   }
 
-  /** Counts one request on the control socket. `code` 0 is a granted one. */
-  countRequest(verb: CountedVerb, code: number): void {
+  /** Counts one request of the plugin. `code` 0 is a granted one. */
+  countRequest(verb: CniVerb, code: number): void {
     this.#requests.inc({ verb, code: String(code) });
   }
 
