@@ -4,7 +4,7 @@
  */
 import { optionFastOpen, optionMultipath, payloadLength } from "../packet/packet.ts";
 import { sequenceAdd } from "../packet/sequence.ts";
-import { judgeByAddress, recordDecision, refusal } from "./decisions.ts";
+import { judgeByAddress, recordDecision, refusal, refuseSynQuietly } from "./decisions.ts";
 import type { EngineState } from "./engine-state.ts";
 import { copyFlowKey } from "./flow-key.ts";
 import type { FlowEntry } from "./flow-table.ts";
@@ -59,13 +59,11 @@ export function sendAddressSyn(state: EngineState): Outcome {
 /** A SYN without a token. */
 export function receivePlainSyn(state: EngineState): Outcome {
   const source = state.environment.networks.classify(state.remote(), 0, state.packet.protocol);
-  if (source === "pod" || source === "service") {
-    const record = recordDecision(state, refusal("token-missing"), { role: "server", proof: "none" });
-    return { verdict: "drop", reason: "token-missing", record };
-  }
+  if (source === "pod" || source === "service")
+    return refuseSynQuietly(state, refusal("token-missing"), { proof: "none" });
   const decision = judgeByAddress(state, state.localPort());
+  if (decision.verdict === "deny") return refuseSynQuietly(state, decision, { proof: "address" });
   const record = recordDecision(state, decision, { role: "server", proof: "address" });
-  if (decision.verdict === "deny") return { verdict: "drop", reason: decision.reason, record };
   const isRepeated = remember(state, "server");
   return withRecord(acceptBare(state, "judged"), isRepeated ? undefined : record);
 }

@@ -4,6 +4,8 @@ import type { Decision } from "../policy/evaluate.ts";
 import type { Reason } from "../reason.ts";
 import type { EngineState } from "./engine-state.ts";
 import type { FlowEnd, FlowRecord } from "./flow-record.ts";
+import type { Outcome } from "./outcome.ts";
+import { drop } from "./outcome.ts";
 
 /** A refusal that no policy made. */
 export function refusal(reason: Reason): Decision {
@@ -47,6 +49,22 @@ export function recordDecision(state: EngineState, decision: Decision, context: 
     protocol: protocolNames.get(state.packet.protocol) ?? String(state.packet.protocol),
     source: context.role === "client" ? self : other,
     destination: context.role === "client" ? other : self,
+  };
+}
+
+/** The server's refusal of the SYN in hand: silent, since its token alone may be a replay; recorded once, however often TCP sends it. */
+export function refuseSynQuietly(
+  state: EngineState,
+  decision: Decision,
+  context: Omit<RecordContext, "role">,
+): Outcome {
+  const { reason } = decision;
+  const isNew = state.refused.note(state.key, state.packet.sequence, reason, state.nowMs);
+  if (!isNew) return drop(reason);
+  return {
+    verdict: "drop",
+    reason,
+    record: recordDecision(state, decision, { role: "server", ...context }),
   };
 }
 

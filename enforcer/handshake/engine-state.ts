@@ -10,6 +10,7 @@ import type { EngineEnvironment, ProcessingUnit } from "./environment.ts";
 import type { FlowKey } from "./flow-key.ts";
 import { loadFlowKey } from "./flow-key.ts";
 import { FlowTable } from "./flow-table.ts";
+import { RefusedSyns } from "./refused-syns.ts";
 import { RecentFlows } from "./recent-flows.ts";
 import { ResetBudget } from "./reset-budget.ts";
 import { TokenLog } from "./token-log.ts";
@@ -23,6 +24,7 @@ export class EngineState {
   readonly answered: AnsweredRing;
   readonly addressFlows: FlowTable<AddressFlow>;
   readonly recent: RecentFlows;
+  readonly refused: RefusedSyns;
   readonly resets: ResetBudget;
   readonly tokens = new TokenLog();
   /** SYNs that the kernel was given, for `Candidate.order`. */
@@ -53,6 +55,7 @@ export class EngineState {
     this.answered = new AnsweredRing(limits.answered);
     this.addressFlows = new FlowTable(limits.addressFlows);
     this.recent = new RecentFlows(limits.recent, limits.recentMs);
+    this.refused = new RefusedSyns(limits.refused);
     this.resets = new ResetBudget(limits.resetsPerSecond);
     this.packet = scratch.packet;
     this.key = scratch.key;

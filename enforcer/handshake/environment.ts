@@ -24,6 +24,8 @@ export interface EngineLimits {
   readonly answered: number;
   /** Handshakes that have gone silent. */
   readonly silentMs: number;
+  /** Server: refused SYNs that are known when they are sent again. */
+  readonly refused: number;
   /** Resets sent in answer to segments that belong to nothing. */
   readonly resetsPerSecond: number;
 }
@@ -38,6 +40,7 @@ export const defaultLimits: EngineLimits = {
   recentMs: 30_000,
   answered: 256,
   silentMs: 75_000,
+  refused: 1024,
   resetsPerSecond: 100,
 };
 

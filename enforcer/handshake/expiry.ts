@@ -27,6 +27,7 @@ export function expireAll(state: EngineState, nowMs: number): Expiry[] {
   for (let one = takeSilent(state.candidates, state); one; one = takeSilent(state.candidates, state))
     expired.push({ action: "forget", reason: "connection-expired", flow: flowAddresses(one.key) });
   while (takeSilent(state.addressFlows, state) !== undefined);
+  while (takeSilent(state.refused, state) !== undefined);
   state.recent.expire(nowMs);
   return expired;
 }

@@ -16,7 +16,7 @@ import type { Reason } from "../reason.ts";
 import { unwantedOptions } from "./address-flow.ts";
 import type { Answered } from "./answered-ring.ts";
 import type { Answer, Candidate } from "./candidate-table.ts";
-import { recordDecision, refusal } from "./decisions.ts";
+import { recordDecision, refusal, refuseSynQuietly } from "./decisions.ts";
 import type { EngineState } from "./engine-state.ts";
 import { copyFlowKey } from "./flow-key.ts";
 import { attachMessage, payloadOf, stripMessage } from "./message-carrier.ts";
@@ -57,7 +57,7 @@ function verifyClient(state: EngineState, own: OwnToken, message: SynMessage): O
   if (!verified.ok) return refuseQuietly(state, verified.reason);
   const decision = judgeClient(state, verified.identity);
   if (decision.verdict === "allow") return admit(state, message, verified.identity);
-  return refuseQuietly(state, decision.reason, decision, verified.identity);
+  return refuseSynQuietly(state, decision, { proof: "token", peer: verified.identity });
 }
 
 function judgeClient(state: EngineState, peer: VerifiedIdentity): Decision {
@@ -65,14 +65,8 @@ function judgeClient(state: EngineState, peer: VerifiedIdentity): Decision {
   return policy.evaluate("ingress", state.unit.attributes, peer.attributes, "tcp", state.localPort());
 }
 
-function refuseQuietly(
-  state: EngineState,
-  reason: Reason,
-  decision = refusal(reason),
-  peer?: VerifiedIdentity,
-): Outcome {
-  const context = peer === undefined ? { proof: "none" as const } : { proof: "token" as const, peer };
-  return { verdict: "drop", reason, record: recordDecision(state, decision, { role: "server", ...context }) };
+function refuseQuietly(state: EngineState, reason: Reason): Outcome {
+  return refuseSynQuietly(state, refusal(reason), { proof: "none" });
 }
 
 function admit(state: EngineState, message: SynMessage, peer: VerifiedIdentity): Outcome {

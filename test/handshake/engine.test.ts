@@ -237,6 +237,19 @@ describe("the client's answer", () => {
     expect(d.server.records).toMatchObject([{ verdict: "deny", reason: "no-rule", proof: "token" }]);
   });
 
+  test("a refused SYN that is sent again is one record; another SYN, or another reason, is another", () => {
+    const d = new Dialogue({ port: 81 });
+    const syn = d.wireSyn();
+    for (let count = 0; count < 3; count++) d.server.receive(syn);
+    expect(d.server.crossings.map(({ reason }) => reason)).toEqual(["no-rule", "no-rule", "no-rule"]);
+    expect(d.server.records).toHaveLength(1);
+    d.server.receive(takeOne(d.client, () => d.client.send(d.syn({ seq: 5 }))));
+    expect(d.server.records).toHaveLength(2);
+    d.server.receive(d.syn({ seq: 5 }));
+    d.server.receive(d.syn({ seq: 5 }));
+    expect(d.server.records.map(({ reason }) => reason)).toEqual(["no-rule", "no-rule", "token-missing"]);
+  });
+
   test("a SYN-ACK without a token is refused at once", () => {
     const d = new Dialogue();
     d.wireSyn();
@@ -587,15 +600,22 @@ describe("unusual openings", () => {
   });
 
   test.each([
+    { name: "a bad checksum", reason: "packet-checksum", change: (packet: Buffer) => flipLastBit(packet) },
     {
-      name: "bad checksum",
-      change: (packet: Buffer) => void (packet[packet.length - 1] = (packet.at(-1) ?? 0) ^ 1),
+      name: "its end missing",
+      reason: "packet-truncated",
+      change: (packet: Buffer) => packet.subarray(0, 30),
     },
-    { name: "truncated", change: (packet: Buffer) => packet.subarray(0, 30) },
-  ])("$name: dropped", ({ change }) => {
+  ])("a SYN or SYN-ACK with $name is dropped", ({ change, reason }) => {
     const d = new Dialogue();
-    const packet = Buffer.from(d.wireSyn());
-    const broken = change(packet) ?? packet;
-    expect(d.server.judge(0, broken)).toMatchObject({ verdict: "drop" });
+    const syn = d.wireSyn();
+    expect(d.server.judge(0, change(syn))).toEqual({ verdict: "drop", reason });
+    expect(d.client.judge(1, change(d.wireSynAck(syn)))).toEqual({ verdict: "drop", reason });
   });
 });
+
+function flipLastBit(packet: Buffer): Buffer {
+  const copy = Buffer.from(packet);
+  copy[copy.length - 1] = (copy.at(-1) ?? 0) ^ 1;
+  return copy;
+}
