@@ -1,10 +1,11 @@
 /** Tokens: minted and verified, at the edges of every limit, and against everyone who forges. */
 import { createSecretKey, hash } from "node:crypto";
+import { MessageChannel, receiveMessageOnPort } from "node:worker_threads";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { encodeTokenClaims, type TokenClaims } from "../../enforcer/identity/claims.ts";
 import { cwtCodec } from "../../enforcer/identity/cwt.ts";
-import type { Suite, TrustSnapshot, VerifyResult } from "../../enforcer/identity/identity.ts";
+import type { OwnToken, Suite, TrustSnapshot, VerifyResult } from "../../enforcer/identity/identity.ts";
 import { compressP256, rawX25519, thumbprint } from "../../enforcer/identity/keys.ts";
 import { OperationError } from "../../enforcer/operation-error.ts";
 import {
@@ -101,9 +102,17 @@ describe.each(suites)("suite %i", (suite) => {
     expect(keys).toEqual(["@node", "@sa", "a", "much-longer-key-than-others", "zebra"]);
   });
 
-  it("survives the way to another thread", () => {
-    const own = structuredClone(mint(signerOf(suite)), {});
-    expect(reasonOf(verify(suite, own.bytes, own.certificates))).toBe("ok");
+  it("survives the way to another thread, key included", () => {
+    const own = mint(signerOf(suite));
+    const { port1, port2 } = new MessageChannel();
+    port1.postMessage(own);
+    const { message } = receiveMessageOnPort(port2) as { message: OwnToken };
+    port1.close();
+    expect(reasonOf(verify(suite, message.bytes, message.certificates))).toBe("ok");
+    expect(message.privateKey && rawX25519(message.privateKey)).toEqual(
+      own.privateKey && rawX25519(own.privateKey),
+    );
+    expect([...message.attributes]).toEqual([...own.attributes]);
     expect(own.bytes.byteLength).toBe(own.bytes.buffer.byteLength);
   });
 

@@ -4,7 +4,7 @@ import { cwtCodec } from "../../enforcer/identity/cwt.ts";
 import { synAckLength, synLength } from "../../enforcer/handshake/messages.ts";
 import type { Signer } from "../../enforcer/identity/identity.ts";
 import type { Attributes } from "../../enforcer/policy/attributes.ts";
-import { certify, nodeSigner, nowMs, pskSigner, puId, trust } from "./fixtures.ts";
+import { nodeSigner, nowMs, pskSigner, puId, trust } from "./fixtures.ts";
 
 /** What a cluster has: a node, a namespace and a service account with names of usual length. */
 const derived: [string, string[]][] = [
