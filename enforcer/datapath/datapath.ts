@@ -13,7 +13,7 @@ import { createQueuePacket, decodeQueuePacket, VerdictWriter } from "../../netli
 import { ReceiveBatch } from "../../netlink/receive-batch.ts";
 import type { LimitsConfig } from "../config/config.ts";
 import type { EngineEnvironment } from "../handshake/environment.ts";
-import type { Outcome, Queue, Work } from "../handshake/outcome.ts";
+import type { Emission, Outcome, Queue, Work } from "../handshake/outcome.ts";
 import type { IdentityCache } from "../identity/verifier.ts";
 import type { OwnToken } from "../identity/identity.ts";
 import type { Reason } from "../reason.ts";
@@ -228,8 +228,14 @@ export class Datapath {
     if (outcome.verdict === "accept") {
       this.#accept(held, verdictMark(this.#options.marks, held.mark, outcome.mark), outcome.packet);
     } else this.#drop(held, outcome.reason);
-    for (const emission of outcome.emit ?? []) this.#guard(() => held.socket.namespace.emit(emission, nowMs));
+    if (outcome.emit !== undefined) this.#emit(held, outcome.emit, nowMs);
     if (outcome.record !== undefined) this.#record(held, outcome.record);
+  }
+
+  /** The verdict goes first: conntrack sees a reset of ours as the end of the flow, and would call the packet invalid afterwards. */
+  #emit(held: HeldPacket, emissions: readonly Emission[], nowMs: number): void {
+    this.#flush(held.socket);
+    for (const emission of emissions) this.#guard(() => held.socket.namespace.emit(emission, nowMs));
   }
 
   #record(held: HeldPacket, record: NonNullable<Extract<Outcome, { verdict: "drop" }>["record"]>): void {

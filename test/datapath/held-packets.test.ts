@@ -6,11 +6,12 @@ import type { PuDatapath } from "../../enforcer/datapath/pu-datapath.ts";
 const limits = { perQueue: 2, total: 3, holdMs: 200 };
 
 /** The list looks at nothing of a socket but its token, and at nothing of a unit but which one it is. */
-const units = [1, 2].map((id) => ({ id }) as unknown as PuDatapath);
+const one = { id: 1 } as unknown as PuDatapath;
+const two = { id: 2 } as unknown as PuDatapath;
 
 function held(token: number, packetId: number, queue: HeldPacket["queue"] = 0): HeldPacket {
   const socket = { token } as unknown as NamespaceSocket;
-  const unit = units[token - 1] ?? (units[0]);
+  const unit = token === 2 ? two : one;
   return { socket, unit, queue, packetId, mark: 0, packet: new Uint8Array(0), receivedMs: 100 };
 }
 
@@ -50,7 +51,7 @@ describe("held packets", () => {
       [1, 3],
     ] as const)
       packets.add(held(token, id));
-    expect(ids(packets.take(units[1] as PuDatapath))).toEqual([2]);
+    expect(ids(packets.take(two))).toEqual([2]);
     expect(ids(packets.takeAll())).toEqual([1, 3]);
   });
 

@@ -53,8 +53,8 @@ describe.each<Mode>(["psk", "pki"])("two pods on two nodes, mode %s", (mode) => 
       reason: "rule-allow",
       proof: "token",
       protocol: "tcp",
-      source: { attributes: { app: ["client"], "@node": ["node-a"], "@ns": ["default"] } },
-      destination: { attributes: { app: ["server"], "@node": ["node-b"], "@ns": ["default"] }, port: 8080 },
+      source: { attributes: { app: "client", "@node": "node-a", "@ns": "default" } },
+      destination: { attributes: { app: "server", "@node": "node-b", "@ns": "default" }, port: 8080 },
     };
     await connect(client.namespace, server.address, 8080);
     expect(await decision(clientEnforcer, 8080)).toMatchObject({ ...record, rule: "client/to-server" });
