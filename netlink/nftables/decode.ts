@@ -1,5 +1,5 @@
 /** What the kernel dumps back into the model. Source: linux/netfilter/nf_tables.h, nf_tables_compat.h, xt_NFQUEUE.h. */
-import { Attributes, required, viewOf } from "../cursor.ts";
+import { attributeList, Attributes, required, viewOf } from "../cursor.ts";
 import { type Decoded, decoding } from "../message.ts";
 import {
   bitwiseAttribute,
@@ -109,7 +109,7 @@ export function decodeChain(payload: Uint8Array): Decoded<FoundChain> {
 export function decodeRule(payload: Uint8Array, sets: SetsByName): Decoded<FoundRule> {
   return decoding(() => {
     const attributes = attributesOf(payload);
-    const expressions = attributes.list(ruleAttribute.expressions);
+    const expressions = attributeList(attributes.requiredBytes(ruleAttribute.expressions));
     return {
       family: familyOf(payload),
       table: attributes.requiredString(ruleAttribute.table),
@@ -139,14 +139,12 @@ export function decodeSet(payload: Uint8Array): Decoded<FoundSet> {
 /** The elements that one NFT_MSG_NEWSETELEM carries; a set may take several. */
 export function decodeElements(payload: Uint8Array): Decoded<SetElement[]> {
   return decoding(() =>
-    attributesOf(payload)
-      .list(elementListAttribute.elements)
-      .map(({ data }) => {
-        const element = new Attributes(data);
-        const flags = element.u32be(elementAttribute.flags) ?? 0;
-        const key = element.requiredNested(elementAttribute.key).requiredBytes(dataAttribute.value);
-        return { key, end: (flags & NFT_SET_ELEM_INTERVAL_END) !== 0 };
-      }),
+    attributeList(attributesOf(payload).requiredBytes(elementListAttribute.elements)).map(({ data }) => {
+      const element = new Attributes(data);
+      const flags = element.u32be(elementAttribute.flags) ?? 0;
+      const key = element.requiredNested(elementAttribute.key).requiredBytes(dataAttribute.value);
+      return { key, end: (flags & NFT_SET_ELEM_INTERVAL_END) !== 0 };
+    }),
   );
 }
 

@@ -78,7 +78,7 @@ for (const [source, destination] of [
     expect(conntrack.get(tuple)?.mark).toBe(0x5ab45678);
     expect(
       a.run("conntrack", "-L", "-p", "tcp", "--mark", "0x5ab45678", "-f", addressFamily(source)),
-    ).toContain(`mark=${0x5ab45678}`);
+    ).toContain(`mark=${String(0x5ab45678)} `);
     expect(conntrack.list({ value: 0x50000000, mask: 0xf0000000 }).map(({ original }) => original)).toEqual([
       tuple,
     ]);

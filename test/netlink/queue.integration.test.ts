@@ -159,7 +159,7 @@ test("what is longer than the copy range tells its own length; what is longer th
 test("a batch verdict serves all packets up to an id, and several verdicts go in one send", async () => {
   const nftables = install();
   const socket = QueueSocket.open({ netns: namespace.fd, queues: [3] });
-  const child = namespace.node(selfSender(8));
+  const child = namespace.node(selfSender(7));
   expect(await output(child)).toBe("ready");
   child.stdin?.write("::ffff:127.0.0.1\n".repeat(6));
   const ids: number[] = [];
@@ -181,7 +181,7 @@ test("a batch verdict serves all packets up to an id, and several verdicts go in
 test("a full queue drops, and its counter tells", async () => {
   const nftables = install();
   const socket = QueueSocket.open({ netns: namespace.fd, queues: [3], maxLength: 2 });
-  const child = namespace.node(selfSender(8));
+  const child = namespace.node(selfSender(7));
   expect(await output(child)).toBe("ready");
   child.stdin?.write("::ffff:127.0.0.1\n".repeat(10));
   await expect
@@ -213,14 +213,14 @@ test("a queue that another socket has is refused", () => {
 
 test("a worker reads a queue of the namespace, and the process can exit while it does", async () => {
   const nftables = install();
-  const child = namespace.node(selfSender(8));
+  const child = namespace.node(selfSender(7));
   expect(await output(child)).toBe("ready");
   const worker = new Worker(new URL("queue-worker.ts", import.meta.url), {
     workerData: { netns: namespace.path },
   });
   expect(await once(worker, "message")).toEqual(["ready"]);
   child.stdin?.write("::ffff:127.0.0.1\n");
-  expect(await output(child)).toBe("8 aaaaaaaa");
+  expect(await output(child)).toBe("7 aaaaaaa");
   expect(await worker.terminate()).toBe(1);
   expect(queueStatistics(namespace.fd)).toEqual([]);
   nftables.close();
