@@ -31,7 +31,7 @@ export interface PluginResult {
 }
 
 /** A plugin that failed: which one, for which verb, and its CNI error object where it printed one. */
-export class PluginFailure extends Error {
+class PluginFailure extends Error {
   readonly plugin: string;
   readonly verb: string;
   readonly result: PluginResult;

@@ -1,7 +1,6 @@
 /** One enforcer on one node, with socket, state, keys, policy and configuration of its own, started and stopped like a service. */
 import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, renameSync, writeFileSync } from "node:fs";
-import { hostname } from "node:os";
 import { join } from "node:path";
 import { triremeBinary } from "./binaries.ts";
 import { podNetworks, type Node } from "./cluster.ts";
@@ -139,6 +138,3 @@ export class Enforcer {
 export function newPsk(): Buffer {
   return randomBytes(32);
 }
-
-/** The name that an enforcer without `node:` in its configuration takes. */
-export const defaultNodeName = hostname();

@@ -19,7 +19,7 @@ export function namespacePath(namespace: string): string {
 }
 
 /** The command that runs `argv` inside a namespace (`undefined`: where we are). */
-export function inside(namespace: string | undefined, argv: readonly string[]): string[] {
+function inside(namespace: string | undefined, argv: readonly string[]): string[] {
   return namespace === undefined
     ? [...argv]
     : ["/usr/bin/nsenter", `--net=${namespacePath(namespace)}`, "--", ...argv];
