@@ -124,54 +124,19 @@ export function copyFlowKey(key: FlowKey): FlowKey {
   return { ...key };
 }
 
-function writeWord(into: Uint8Array, at: number, value: number): void {
-  into[at] = value >>> 24;
-  into[at + 1] = value >>> 16;
-  into[at + 2] = value >>> 8;
-  into[at + 3] = value;
-}
-
-/** The local address, written to 16 bytes of the caller's. */
-export function writeLocalAddress(key: FlowKey, into: Uint8Array): Uint8Array {
-  writeWord(into, 0, key.local0);
-  writeWord(into, 4, key.local1);
-  writeWord(into, 8, key.local2);
-  writeWord(into, 12, key.local3);
-  return into;
-}
-
-/** The remote address, written to 16 bytes of the caller's. */
-export function writeRemoteAddress(key: FlowKey, into: Uint8Array): Uint8Array {
-  writeWord(into, 0, key.remote0);
-  writeWord(into, 4, key.remote1);
-  writeWord(into, 8, key.remote2);
-  writeWord(into, 12, key.remote3);
-  return into;
-}
-
-/** The local address in 16 new bytes. */
-export function localAddress(key: FlowKey): Uint8Array {
-  return writeLocalAddress(key, new Uint8Array(16));
-}
-
-/** The remote address in 16 new bytes. */
-export function remoteAddress(key: FlowKey): Uint8Array {
-  return writeRemoteAddress(key, new Uint8Array(16));
-}
-
-export function localPort(key: FlowKey): number {
-  return key.ports >>> 16;
-}
-
-export function remotePort(key: FlowKey): number {
-  return key.ports & 0xffff;
-}
-
+/** Addresses and ports in bytes and numbers of their own. */
 export function flowAddresses(key: FlowKey): FlowAddresses {
   return {
-    local: localAddress(key),
-    localPort: localPort(key),
-    remote: remoteAddress(key),
-    remotePort: remotePort(key),
+    local: addressOf(key.local0, key.local1, key.local2, key.local3),
+    localPort: key.ports >>> 16,
+    remote: addressOf(key.remote0, key.remote1, key.remote2, key.remote3),
+    remotePort: key.ports & 0xffff,
   };
+}
+
+function addressOf(...words: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(16);
+  const view = new DataView(bytes.buffer);
+  for (const [index, value] of words.entries()) view.setInt32(index * 4, value);
+  return bytes;
 }

@@ -6,8 +6,8 @@ import { Domain, TestNode } from "./fixtures.ts";
 import { ACK, alter, buildSegment, dataOptions, PSH, readSegment, SYN, synOptions } from "./segments.ts";
 import type { Segment } from "./segments.ts";
 
-export const web = { 4: "10.1.0.10", 6: "fd00:1::10" } as const;
-export const app = { 4: "10.1.0.20", 6: "fd00:1::20" } as const;
+const web = { 4: "10.1.0.10", 6: "fd00:1::10" } as const;
+const app = { 4: "10.1.0.20", 6: "fd00:1::20" } as const;
 
 export interface DialogueOptions {
   readonly mode?: Mode;

@@ -26,7 +26,7 @@ import type { NetworksConfig } from "../../enforcer/policy/networks.ts";
 export const startWallMs = Date.parse("2026-11-22T03:00:00Z");
 export const tokenLifetimeMs = 600_000;
 
-export const networks: NetworksConfig = {
+const networks: NetworksConfig = {
   pods: ["10.1.0.0/16", "fd00:1::/48"],
   services: ["10.96.0.0/12", "fd00:96::/108"],
   unmanaged: [
@@ -63,7 +63,7 @@ const outside: Peer = { kind: "address", cidr: "0.0.0.0/0", except: [] };
 const app = (value: string): Peer => selector({ operator: "In", key: "app", values: [value] });
 
 /** web may reach app at 80 and itself anywhere, app admits web; both may reach and be reached by 203.0.113.0/24 at 443, and ask 10.1.0.1 by UDP at 53. */
-export const policy: Policy = {
+const policy: Policy = {
   version: 1,
   policies: [
     {
@@ -91,8 +91,6 @@ export const policy: Policy = {
     },
   ],
 };
-
-export const denyEverything: Policy = { version: 1, policies: [] };
 
 // ── Identity ──
 
