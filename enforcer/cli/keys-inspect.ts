@@ -16,14 +16,8 @@ import { loadAuthorities, loadPreSharedKeys } from "../identity/key-store.ts";
 import { importP256, keyId, makePreSharedKey, minimumPskBytes, thumbprint } from "../identity/keys.ts";
 import { timesRefusal } from "../identity/refusal.ts";
 import { OperationError } from "../operation-error.ts";
-import {
-  addJsonOption,
-  type KeysCommandEnvironment,
-  type KeysReport,
-  report,
-  type ReportOptions,
-  reporting,
-} from "./keys-report.ts";
+import { type CommandEnvironment, reporting } from "./command-environment.ts";
+import { addJsonOption, type KeysReport, report, type ReportOptions } from "./keys-report.ts";
 
 const hexForm = /^([0-9a-f]{2})+$/i;
 const base64Form = /^[A-Za-z0-9_+/-]+={0,2}$/;
@@ -42,7 +36,7 @@ interface Findings {
   readonly refusal: Refusal | undefined;
 }
 
-export function registerKeysInspect(keys: Command, environment: KeysCommandEnvironment): void {
+export function registerKeysInspect(keys: Command, environment: CommandEnvironment): void {
   const command = keys
     .command("inspect")
     .description("show a key (JWK), certificate or token: binary, hex or base64url, from a file or stdin")
@@ -52,14 +46,14 @@ export function registerKeysInspect(keys: Command, environment: KeysCommandEnvir
     .option("--trust-domain <name>", "demand this trust domain")
     .option("--certificate <file>", "the certificate that came with the token")
     .action((file: string, options: InspectOptions) =>
-      reporting(environment, "inspect", () => inspect(file, options, environment)),
+      reporting(environment, "keys inspect", () => inspect(file, options, environment)),
     );
 }
 
 async function inspect(
   file: string,
   options: InspectOptions,
-  environment: KeysCommandEnvironment,
+  environment: CommandEnvironment,
 ): Promise<void> {
   const input = file === "-" ? await environment.stdin() : await readInput(file);
   const { document, verified, refusal } = await examine(input, options, environment.nowWallMs());

@@ -1,16 +1,6 @@
-/** Owns how `trireme keys` talks: options that all sub-commands share, output as text or JSON, and exit codes. */
+/** Owns how `trireme keys` talks: options that all sub-commands share, output as text or JSON. */
 import type { Command } from "commander";
-import { OperationError } from "../operation-error.ts";
-
-/** What the commands touch of the process; exit codes are 0 done or valid, 1 failed or invalid, 2 usage. */
-export interface KeysCommandEnvironment {
-  readonly stdin: () => Promise<Buffer>;
-  readonly stdout: (text: string) => void;
-  readonly stderr: (text: string) => void;
-  readonly setExitCode: (code: number) => void;
-  /** Wall clock. */
-  readonly nowWallMs: () => number;
-}
+import type { CommandEnvironment } from "./command-environment.ts";
 
 export interface ReportOptions {
   readonly json?: true;
@@ -25,23 +15,8 @@ export function addJsonOption(command: Command): Command {
   return command.option("--json", "print one JSON document");
 }
 
-/** Runs an action; an operational failure becomes one line and exit code 1, or 2 where the command was used wrongly. */
-export async function reporting(
-  environment: KeysCommandEnvironment,
-  name: string,
-  action: () => Promise<void>,
-): Promise<void> {
-  try {
-    await action();
-  } catch (error) {
-    if (!(error instanceof OperationError)) throw error;
-    environment.stderr(`trireme keys ${name}: ${error.message}\n`);
-    environment.setExitCode(error.code === "usage" ? 2 : 1);
-  }
-}
-
 /** `name: value` lines, or one JSON document. */
-export function report(options: ReportOptions, environment: KeysCommandEnvironment, made: KeysReport): void {
+export function report(options: ReportOptions, environment: CommandEnvironment, made: KeysReport): void {
   const json = `${JSON.stringify({ version: 1, ...made }, undefined, 2)}\n`;
   environment.stdout(options.json ? json : formatLines(made));
 }

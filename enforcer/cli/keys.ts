@@ -16,13 +16,8 @@ import {
 import { keyId, minimumPskBytes, thumbprint } from "../identity/keys.ts";
 import { OperationError } from "../operation-error.ts";
 import { registerKeysInspect } from "./keys-inspect.ts";
-import {
-  addJsonOption,
-  type KeysCommandEnvironment,
-  report,
-  type ReportOptions,
-  reporting,
-} from "./keys-report.ts";
+import { type CommandEnvironment, reporting } from "./command-environment.ts";
+import { addJsonOption, report, type ReportOptions } from "./keys-report.ts";
 
 const defaultFolder = "/etc/trireme/keys";
 /** A certificate is valid from a little before it is made, for clocks that are behind. */
@@ -44,7 +39,7 @@ interface NodeOptions extends MakeOptions {
 }
 
 /** Adds `keys ca`, `keys node`, `keys psk` and `keys inspect` to the operator's command. */
-export function registerKeysCommands(program: Command, environment: KeysCommandEnvironment): void {
+export function registerKeysCommands(program: Command, environment: CommandEnvironment): void {
   const keys = program.command("keys").description("make and inspect keys, certificates and tokens");
   registerAuthority(keys, environment);
   registerNode(keys, environment);
@@ -52,18 +47,18 @@ export function registerKeysCommands(program: Command, environment: KeysCommandE
   registerKeysInspect(keys, environment);
 }
 
-function registerAuthority(keys: Command, environment: KeysCommandEnvironment): void {
+function registerAuthority(keys: Command, environment: CommandEnvironment): void {
   const command = keys
     .command("ca")
     .description("make a cluster CA: a private key, and its public half to trust");
   addMakeOptions(command)
     .option("--private <folder>", "where the private key goes (default: KEYS/ca-private)")
     .action((options: MakeOptions & { private?: string }) =>
-      reporting(environment, "ca", () => makeAuthority(options, environment)),
+      reporting(environment, "keys ca", () => makeAuthority(options, environment)),
     );
 }
 
-function registerNode(keys: Command, environment: KeysCommandEnvironment): void {
+function registerNode(keys: Command, environment: CommandEnvironment): void {
   const command = keys.command("node").description("make a node's key and its certificate");
   addMakeOptions(command)
     .option("--node <name>", "the node's name, @node in its tokens", hostname())
@@ -72,15 +67,17 @@ function registerNode(keys: Command, environment: KeysCommandEnvironment): void 
     .option("--key <file>", "certify this private key instead of a new one")
     .option("--valid <time>", "how long the certificate is valid: 90m, 24h, 30d", parseDuration, 86_400)
     .option("--assert <pattern...>", 'what its tokens may say: "*" or "@node=NODE"', ["*"])
-    .action((options: NodeOptions) => reporting(environment, "node", () => makeNode(options, environment)));
+    .action((options: NodeOptions) =>
+      reporting(environment, "keys node", () => makeNode(options, environment)),
+    );
 }
 
-function registerPsk(keys: Command, environment: KeysCommandEnvironment): void {
+function registerPsk(keys: Command, environment: CommandEnvironment): void {
   const command = keys.command("psk").description("make a pre-shared key");
   addMakeOptions(command)
     .option("--accept-only", "accept tokens under it, mint with another (while keys are replaced)")
     .action((options: MakeOptions & { acceptOnly?: true }) =>
-      reporting(environment, "psk", () => makePsk(options, environment)),
+      reporting(environment, "keys psk", () => makePsk(options, environment)),
     );
 }
 
@@ -92,7 +89,7 @@ function addMakeOptions(command: Command): Command {
 
 async function makeAuthority(
   options: MakeOptions & { private?: string },
-  environment: KeysCommandEnvironment,
+  environment: CommandEnvironment,
 ): Promise<void> {
   const { privateKey, publicKey } = await generateSigningKey();
   const force = options.force === true;
@@ -108,7 +105,7 @@ async function makeAuthority(
   });
 }
 
-async function makeNode(options: NodeOptions, environment: KeysCommandEnvironment): Promise<void> {
+async function makeNode(options: NodeOptions, environment: CommandEnvironment): Promise<void> {
   const force = options.force === true;
   const folder = join(options.keys, keyFolders.node);
   const authorityKey = await findAuthority(options);
@@ -156,7 +153,7 @@ async function findAuthority(options: NodeOptions): Promise<KeyObject> {
 
 async function makePsk(
   options: MakeOptions & { acceptOnly?: true },
-  environment: KeysCommandEnvironment,
+  environment: CommandEnvironment,
 ): Promise<void> {
   const key = createSecretKey(randomBytes(minimumPskBytes));
   const acceptOnly = options.acceptOnly === true;

@@ -17,7 +17,7 @@ import { refuse, timesRefusal } from "./refusal.ts";
 const context = "trireme-cni certificate v1";
 
 /** What a CA is asked to vouch for. */
-export interface CertificateRequest {
+interface CertificateRequest {
   readonly trustDomain: string;
   readonly node: string;
   /** The node's P-256 public key. */

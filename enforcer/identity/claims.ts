@@ -18,7 +18,7 @@ const claim = {
 const coseKey = { kty: 1, crv: -1, x: -2, y: -3, okp: 1, ec2: 2, p256: 1, x25519: 4 } as const;
 
 /** Bounds of what one token may say, in items and UTF-8 bytes. A key as Kubernetes has it is at most 317 bytes, a value 63. */
-export const attributeLimits = { attributes: 64, values: 16, keyBytes: 317, valueBytes: 255 } as const;
+const attributeLimits = { attributes: 64, values: 16, keyBytes: 317, valueBytes: 255 } as const;
 
 /** Bytes of a whole token and a whole certificate; what is longer is refused unread. */
 export const maximumTokenBytes = 4096;

@@ -4,7 +4,7 @@ import { asArray, asBytes, asMap, type CborMap, decodeCbor, encodeCbor } from ".
 
 /** COSE algorithm numbers. Which one is right comes from the suite, never from an object. */
 export const coseAlgorithms = { es256: -7, hmac256: 5 } as const;
-export type CoseAlgorithm = (typeof coseAlgorithms)[keyof typeof coseAlgorithms];
+type CoseAlgorithm = (typeof coseAlgorithms)[keyof typeof coseAlgorithms];
 
 /** Bytes of a key id: the start of the key's RFC 7638 thumbprint. */
 export const keyIdLength = 8;
@@ -13,7 +13,7 @@ export const keyIdLength = 8;
 const header = { algorithm: 1, kid: 4 } as const;
 
 /** Each kind of object has its own context (`external_aad`), so none can stand in for another. */
-export type CoseContext = "trireme-cni token v1" | "trireme-cni certificate v1";
+type CoseContext = "trireme-cni token v1" | "trireme-cni certificate v1";
 
 /** A COSE object taken apart. Nothing of it is verified. */
 export interface CoseObject {

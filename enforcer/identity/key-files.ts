@@ -23,7 +23,7 @@ const maximumFileBytes = 16_384;
 const base64UrlForm = /^[A-Za-z0-9_-]+$/;
 
 /** Whether others may read a file. Private ones are refused if they can. */
-export type Secrecy = "private" | "public";
+type Secrecy = "private" | "public";
 
 /** A key as it was found. */
 export interface KeyFile {
@@ -53,7 +53,7 @@ export async function listFolder(folder: string, extension: ".jwk" | ".cert"): P
 }
 
 /** Reads a whole small file. Permissions are those of the file that was opened, whatever the path names a moment later. */
-export async function readKeyMaterial(path: string, secrecy: Secrecy): Promise<Buffer> {
+async function readKeyMaterial(path: string, secrecy: Secrecy): Promise<Buffer> {
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
     const code = isCode(error, "ENOENT") ? "not-found" : "io";
     throw failure(code, path, "cannot be opened", error);
@@ -171,7 +171,7 @@ export async function readCertificate(path: string): Promise<Uint8Array> {
   return new Uint8Array(Buffer.from(text, "base64url"));
 }
 
-export interface WriteOptions {
+interface WriteOptions {
   /** Replace what is there. */
   readonly force: boolean;
 }

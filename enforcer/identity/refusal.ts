@@ -7,7 +7,7 @@ export function refuse(reason: Reason, detail: string): Refusal {
 }
 
 /** A validity period, and the clock it is compared with. Times are wall clock. */
-export interface Validity {
+interface Validity {
   readonly what: "token" | "certificate";
   readonly notBeforeMs: number;
   readonly expiresAtMs: number;

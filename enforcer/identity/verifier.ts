@@ -25,12 +25,12 @@ export interface IdentityCacheLimits {
 }
 
 /** 250 processing units with 50 peers each, twice while tokens are renewed, and room. */
-export const defaultCacheLimits: IdentityCacheLimits = { verified: 16_384, refused: 4_096, pairs: 32_768 };
+const defaultCacheLimits: IdentityCacheLimits = { verified: 16_384, refused: 4_096, pairs: 32_768 };
 
 /** A refusal is believed this long: it ends with clocks that were wrong and keys that came late. */
 const refusalMs = 60_000;
 
-export interface IdentityCacheOptions {
+interface IdentityCacheOptions {
   readonly codec: TokenCodec;
   readonly trust: TrustSnapshot;
   readonly derive: DeriveKeys;

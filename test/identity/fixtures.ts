@@ -19,7 +19,7 @@ export const minuteMs = 60_000;
 export const trustDomain = "cluster.local";
 export const puId = "0123456789abcdef";
 
-export interface KeyPair {
+interface KeyPair {
   readonly privateKey: KeyObject;
   readonly publicKey: KeyObject;
 }
@@ -29,7 +29,7 @@ export const makeSigningKey = (): KeyPair => generateKeyPairSync("ec", { namedCu
 export const authority = makeSigningKey();
 export const otherAuthority = makeSigningKey();
 export const nodeKeys = { "node-a": makeSigningKey(), "node-b": makeSigningKey() };
-export type NodeName = keyof typeof nodeKeys;
+type NodeName = keyof typeof nodeKeys;
 
 export const pskA = makePsk(0xa5);
 export const pskB = makePsk(0x5b);

@@ -4,7 +4,7 @@ import { encode, rfc8949EncodeOptions } from "cborg";
 
 const cbor = (value: unknown): Uint8Array => encode(value, rfc8949EncodeOptions);
 
-export interface Forgery {
+interface Forgery {
   readonly header: ReadonlyMap<unknown, unknown>;
   readonly payload: Uint8Array;
   readonly context: string;

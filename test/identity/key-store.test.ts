@@ -35,6 +35,7 @@ async function keys(argv: readonly string[], { stdin = "", atMs = nowMs } = {}):
     stderr: (text) => (run.stderr += text),
     setExitCode: (code) => (run.code = code),
     nowWallMs: () => atMs,
+    ask: undefined,
   });
   try {
     await program.parseAsync(["keys", ...argv], { from: "user" });

@@ -8,7 +8,7 @@ import { hkdf } from "@noble/hashes/hkdf.js";
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 
-export type Item = number | string | boolean | Uint8Array | Item[] | Map<Item, Item>;
+type Item = number | string | boolean | Uint8Array | Item[] | Map<Item, Item>;
 
 /** Reads the one item at the start of `bytes`. */
 export function read(bytes: Uint8Array): Item {
@@ -62,7 +62,7 @@ const textItem = (text: string): number[] => {
   return [...head(3, bytes.length), ...bytes];
 };
 
-export interface Parts {
+interface Parts {
   readonly protectedHeader: Uint8Array;
   readonly payload: Uint8Array;
   readonly proof: Uint8Array;
@@ -75,7 +75,7 @@ export function partsOf(object: Uint8Array): Parts {
 }
 
 /** Sig_structure or MAC_structure. */
-export function covered(structure: string, { protectedHeader, payload }: Parts, context: string): Uint8Array {
+function covered(structure: string, { protectedHeader, payload }: Parts, context: string): Uint8Array {
   const aad = new TextEncoder().encode(context);
   const items = [
     ...textItem(structure),
