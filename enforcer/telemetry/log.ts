@@ -106,7 +106,9 @@ export class Logger implements Log {
 }
 
 function formatJson(level: LogLevel, message: string, fields: LogFields, nowMs: number): string {
-  return `${JSON.stringify({ time: new Date(nowMs).toISOString(), level, message, ...fields })}\n`;
+  const fixed = { time: new Date(nowMs).toISOString(), level, message };
+  // Fixed names stand first, and no field takes their place.
+  return `${JSON.stringify({ ...fixed, ...fields, ...fixed })}\n`;
 }
 
 /** `2026-01-02T03:04:05.678Z WARN  message key=value key="a value"` */
