@@ -159,7 +159,7 @@ export function maskAddress(address: Uint8Array, bits: number): Uint8Array {
   return address.map((byte, index) => byte & (0xff00 >> Math.min(8, Math.max(0, bits - index * 8))));
 }
 
-export function equalAddresses(left: Uint8Array, right: Uint8Array): boolean {
+function equalAddresses(left: Uint8Array, right: Uint8Array): boolean {
   return left.every((byte, index) => byte === right[index]);
 }
 

@@ -3,9 +3,6 @@
 /** key → values; keys sorted by code unit, each with at least one value, values sorted and distinct. Keys that begin with `@` are derived by the enforcer. */
 export type Attributes = ReadonlyMap<string, readonly string[]>;
 
-/** The attribute set of nobody in particular. */
-export const noAttributes: Attributes = new Map();
-
 type AttributeSource = Iterable<readonly [string, string | readonly string[]]>;
 
 /** Makes a canonical attribute set. A key that occurs twice gets the union of its values; a key without values is left out. */

@@ -85,7 +85,7 @@ function firstUnshared(peer: SelectorPeer, self: Attributes, other: Attributes):
 }
 
 /** `tier In (a, b)`, as kubectl writes selectors. */
-export function formatRequirement(requirement: Requirement): string {
+function formatRequirement(requirement: Requirement): string {
   const { key, operator } = requirement;
   if (!("values" in requirement)) return `${key} ${operator}`;
   const { values } = requirement;

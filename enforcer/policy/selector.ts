@@ -3,7 +3,7 @@ import type { Attributes } from "./attributes.ts";
 import type { Requirement } from "./model.ts";
 
 /** Whether all requirements hold. A key with several values meets In and Prefix if any value does, NotIn if none is listed. */
-export function selects(requirements: readonly Requirement[], attributes: Attributes): boolean {
+function selects(requirements: readonly Requirement[], attributes: Attributes): boolean {
   return requirements.every((requirement) => meets(requirement, attributes));
 }
 

@@ -25,7 +25,7 @@ const values = fc.uniqueArray(value, { minLength: 1, maxLength: 3 });
 
 export const attributes = fc.array(fc.tuple(key, values), { maxLength: 4 }).map(makeAttributes);
 
-export const requirement: fc.Arbitrary<Requirement> = fc.oneof(
+const requirement: fc.Arbitrary<Requirement> = fc.oneof(
   fc.record({ operator: fc.constantFrom("In", "NotIn", "Prefix"), key, values }),
   fc.record({ operator: fc.constantFrom("Exists", "DoesNotExist"), key }),
 );
