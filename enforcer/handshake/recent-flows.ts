@@ -6,6 +6,8 @@ import { FlowTable } from "./flow-table.ts";
 
 interface RecentFlow extends FlowEntry {
   nextInBucket: this | undefined;
+  /** Of our own stack's SYN-ACK, where we are the server. */
+  readonly serverIsn: number | undefined;
 }
 
 export class RecentFlows {
@@ -22,10 +24,13 @@ export class RecentFlows {
   }
 
   /** From now on segments of this flow are known to be authorised. */
-  remember(key: FlowKey, nowMs: number): void {
+  remember(key: FlowKey, nowMs: number, serverIsn?: number): void {
     const known = this.table.find(key);
-    if (known !== undefined) this.table.touch(known, nowMs);
-    else this.add({ key: copyFlowKey(key), lastMs: nowMs, nextInBucket: undefined });
+    if (known !== undefined && known.serverIsn === serverIsn) this.table.touch(known, nowMs);
+    else {
+      if (known !== undefined) this.table.remove(known);
+      this.add({ key: copyFlowKey(key), lastMs: nowMs, nextInBucket: undefined, serverIsn });
+    }
   }
 
   private add(flow: RecentFlow): void {
@@ -46,6 +51,12 @@ export class RecentFlows {
   forget(key: FlowKey): void {
     const known = this.table.find(key);
     if (known !== undefined) this.table.remove(known);
+  }
+
+  /** Our stack sends a SYN-ACK: unless it repeats that of the flow we know, a new connection takes this 4-tuple. */
+  forgetOther(key: FlowKey, serverIsn: number): void {
+    const known = this.table.find(key);
+    if (known !== undefined && known.serverIsn !== serverIsn) this.table.remove(known);
   }
 
   expire(nowMs: number): void {

@@ -105,8 +105,10 @@ export function sendSynAck(state: EngineState): Outcome | undefined {
   const candidate = state.candidates.answeredBy(state.key, clientIsn);
   if (candidate !== undefined) return answerCandidate(state, candidate);
   const answered = state.answered.find(state.key);
-  if (answered?.clientIsn !== clientIsn || answered.serverIsn !== state.packet.sequence) return undefined;
-  return repeatAnswered(state, answered);
+  const isRepeated = answered?.clientIsn === clientIsn && answered.serverIsn === state.packet.sequence;
+  if (isRepeated) return repeatAnswered(state, answered);
+  state.recent.forgetOther(state.key, state.packet.sequence);
+  return undefined;
 }
 
 function answerCandidate(state: EngineState, candidate: Candidate): Outcome {
@@ -209,7 +211,7 @@ function receiveTagged(state: EngineState, answered: Answered | undefined): Outc
     if (candidate.answer !== undefined && tagsEqual(candidate.answer.tagC, tag))
       return authorise(state, candidate, candidate.answer);
   if (answered === undefined || !tagsEqual(answered.tagC, tag)) return drop("tag-invalid");
-  return acceptTagged(state);
+  return acceptTagged(state, answered.serverIsn);
 }
 
 /** The client has proved itself. Policy is asked again: it may have changed since the SYN. */
@@ -221,20 +223,20 @@ function authorise(state: EngineState, candidate: Candidate, answer: Answer): Ou
     state.candidates.removeFlow(state.key);
     return resetBothInbound(state, "none", record);
   }
-  const outcome = acceptTagged(state);
+  const outcome = acceptTagged(state, answer.serverIsn);
   if (outcome.verdict !== "accept") return outcome;
   keepAnswered(state, candidate, answer);
   state.candidates.removeFlow(state.key);
   return { ...outcome, record };
 }
 
-function acceptTagged(state: EngineState): Outcome {
+function acceptTagged(state: EngineState, serverIsn: number): Outcome {
   const { rewriter } = state;
   rewriter.begin(state.packet);
   rewriter.removeOptions(optionTag);
   const packet = rewriter.finish();
   if (typeof packet === "string") return drop(packet);
-  state.recent.remember(state.key, state.nowMs);
+  state.recent.remember(state.key, state.nowMs, serverIsn);
   return { verdict: "accept", mark: "authorised", packet };
 }
 

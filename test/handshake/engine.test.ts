@@ -590,6 +590,18 @@ describe("unusual openings", () => {
     expect(d.client.lastCrossing).toMatchObject({ verdict: "drop", reason: "no-connection" });
   });
 
+  test("a SYN-ACK of our stack that belongs to no SYN we let in ends the memory; a repeated one doesn't", () => {
+    const d = new Dialogue({ limits: { answered: 0 } });
+    d.connect();
+    d.server.send(d.synAck());
+    d.server.receive(d.data("GET"));
+    expect(d.server.lastCrossing).toMatchObject({ verdict: "accept", mark: "authorised" });
+    d.server.send(d.synAck({ seq: 5 }));
+    d.server.receive(d.data("GET"));
+    expect(d.server.lastCrossing).toMatchObject({ verdict: "accept", mark: "none" });
+    expect(lastDelivered(d.server)?.flags).toBe(RST | ACK);
+  });
+
   test("an inbound SYN does not end the memory of a live connection", () => {
     const d = new Dialogue();
     d.connect();
