@@ -1,0 +1,50 @@
+/** A socket that tells that something in a namespace has changed, not what: read the state again. Source: netlink(7). */
+import { addon } from "./addon.ts";
+import { checked } from "./error.ts";
+import { ReceiveBatch } from "./receive-batch.ts";
+import { NETLINK_NETFILTER, NETLINK_ROUTE, openNetlinkFd } from "./socket.ts";
+
+const SOL_NETLINK = 270;
+const NETLINK_ADD_MEMBERSHIP = 1;
+
+/** Multicast groups: RTNLGRP_LINK of linux/rtnetlink.h, NFNLGRP_NFTABLES of linux/netfilter/nfnetlink.h. */
+const topics = {
+  links: { protocol: NETLINK_ROUTE, group: 1 },
+  nftables: { protocol: NETLINK_NETFILTER, group: 7 },
+} as const;
+
+export type MonitorTopic = keyof typeof topics;
+
+/** Of the notifications themselves nothing is kept, so that one buffer, and a short one, serves all sockets of a thread. */
+const discarded = new ReceiveBatch(16, 256);
+
+export class MonitorSocket {
+  readonly fd: number;
+
+  /** `netns`: descriptor of the namespace; the calling thread's own if absent. Throws NetlinkError. */
+  static open(topic: MonitorTopic, netns?: number): MonitorSocket {
+    const { protocol, group } = topics[topic];
+    const fd = openNetlinkFd(protocol, netns);
+    const joined = addon().setOption(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
+    if (joined < 0) addon().closeFd(fd);
+    checked(`watch ${topic}`, joined);
+    return new MonitorSocket(fd);
+  }
+
+  private constructor(fd: number) {
+    this.fd = fd;
+  }
+
+  /** Takes notifications that are there, without waiting. What overflowed the socket counts as one, too. */
+  drain(): void {
+    try {
+      while (discarded.receive(this.fd) > 0);
+    } catch {
+      // ENOBUFS: some were lost, which says no less than one that arrived.
+    }
+  }
+
+  close(): void {
+    addon().closeFd(this.fd);
+  }
+}
