@@ -367,6 +367,13 @@ describe("forged tokens", () => {
     expect(reasonOf(verify(1, altered, token.certificates))).toBe("token-malformed");
   });
 
+  it("that are really a certificate are refused, whatever signs", () => {
+    expect(reasonOf(verify(1, certificate, [certificate]))).toBe("token-malformed");
+    expect(reasonOf(verify(1, certify("node-a", { by: nodeKeys["node-a"] }), [certificate]))).toBe(
+      "token-malformed",
+    );
+  });
+
   it("under a CA's certificate made by the node itself are refused", () => {
     const self = certify("node-a", { by: nodeKeys["node-a"] });
     expect(reasonOf(verify(1, forge(common), [self]))).toBe("ca-unknown");
