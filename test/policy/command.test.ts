@@ -1,6 +1,7 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Ajv2020 } from "ajv/dist/2020.js";
 import { Command } from "commander";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { registerPolicyCommands } from "../../enforcer/cli/policy.ts";
@@ -228,5 +229,30 @@ describe("policy test", () => {
     db/no-quarantined: does not match: the peer lacks quarantine Exists
 `,
     );
+  });
+});
+
+describe("JSON schemas", () => {
+  const accepts = (name: string, text: string): [boolean, unknown] => {
+    const path = new URL(`../../enforcer/cli/schemas/${name}.schema.json`, import.meta.url);
+    const validate = new Ajv2020({ strict: false }).compile(JSON.parse(readFileSync(path, "utf8")) as object);
+    return [validate(JSON.parse(text)), validate.errors];
+  };
+
+  it("accept what the commands print", () => {
+    const outputs: [string, string][] = [
+      ["policy-check", run("policy", "check", example, "--json").out],
+      ["policy-check", run("policy", "check", "/nonexistent", "--json").out],
+      ["policy-test", run("policy", "test", example, "app=web", "app=api:80", "--json", "--explain").out],
+      ["policy-test", run("policy", "test", example, "app=web", "10.96.0.10:53/udp", "--json").out],
+    ];
+    expect(outputs.map(([name, text]) => accepts(name, text))).toEqual(outputs.map(() => [true, null]));
+  });
+
+  it("refuse anything more", () => {
+    expect(
+      accepts("policy-test", '{"version":1,"verdict":"allow","reason":"rule-allow","rules":[]}')[0],
+    ).toBe(false);
+    expect(accepts("policy-check", '{"version":1,"valid":true,"problems":[],"more":1}')[0]).toBe(false);
   });
 });
