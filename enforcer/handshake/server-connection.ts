@@ -107,6 +107,7 @@ export function sendSynAck(state: EngineState): Outcome | undefined {
   const answered = state.answered.find(state.key);
   const isRepeated = answered?.clientIsn === clientIsn && answered.serverIsn === state.packet.sequence;
   if (isRepeated) return repeatAnswered(state, answered);
+  state.answered.remove(state.key);
   state.recent.forgetOther(state.key, state.packet.sequence);
   return undefined;
 }
