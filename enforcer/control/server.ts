@@ -1,6 +1,7 @@
 /** Owns the control socket's server: who may connect, how many at once, and that one client never disturbs another. */
 import { createServer, type Server, type Socket } from "node:net";
 import type { Log } from "../log.ts";
+import { encodeError, type ControlError } from "./messages.ts";
 import { Session, type LineHandler, type SessionLimits } from "./session.ts";
 import { listenAt } from "./socket-file.ts";
 
@@ -54,23 +55,23 @@ export class ControlServer {
   }
 
   #accept(socket: Socket): void {
-    const session = new Session(socket, this.#limits, this.#options.handle);
-    socket.once("close", () => {
-      this.#sessions.delete(session);
-      this.#options.onClosed(session);
-    });
     const uid = this.#peerUid(socket);
     if (uid !== 0) {
       this.#options.log.warn("control connection refused", { uid: uid ?? "unknown" });
-      session.refuse({ code: 103, message: "only root may use the control socket" });
+      refuse(socket, { code: 103, message: "only root may use the control socket" });
       return;
     }
     if (this.#sessions.size >= this.#limits.connections && !this.#makeRoom()) {
       this.#options.log.warn("control connection refused: too many");
-      session.refuse({ code: 11, message: `${this.#limits.connections} connections are in use` });
+      refuse(socket, { code: 11, message: `${this.#limits.connections} connections are in use` });
       return;
     }
+    const session = new Session(socket, this.#limits, this.#options.handle);
     this.#sessions.add(session);
+    socket.once("close", () => {
+      this.#sessions.delete(session);
+      this.#options.onClosed(session);
+    });
   }
 
   /** Cuts the connection that has been idle here the longest, so that a client that only holds places can't lock others out. */
@@ -105,6 +106,12 @@ export class ControlServer {
     await closed;
     clearTimeout(timer);
   }
+}
+
+/** Says why, and ends the connection; nothing that it sent is looked at. */
+function refuse(socket: Socket, error: ControlError): void {
+  socket.on("error", () => socket.destroy());
+  socket.end(encodeError(error), () => socket.destroy());
 }
 
 /** Node has no public way to a socket's descriptor, but every libuv stream handle has `fd`. */

@@ -103,11 +103,14 @@ export class Session {
     if (this.#isBusy) return;
     this.#isBusy = true;
     this.#socket.pause();
-    for (let line = this.#waiting.shift(); line !== undefined; line = this.#waiting.shift()) {
+    for (let index = 0; index < this.#waiting.length && !this.#socket.destroyed; index++) {
+      // Others get their turn, however many lines came at once.
+      if (index > 0) await new Promise(setImmediate);
       clearTimeout(this.#timer);
-      await this.#handle(line, this);
+      await this.#handle(this.#waiting[index] ?? "", this);
       this.#expectRequest();
     }
+    this.#waiting.length = 0;
     this.#isBusy = false;
     this.#socket.resume();
   }

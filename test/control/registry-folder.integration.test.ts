@@ -1,4 +1,14 @@
-import { chmodSync, chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -55,7 +65,8 @@ test("a record survives writing and reading; the folder is 0700 and files are 06
 
 test("every strict prefix of a record is refused", () => {
   const text = encodeRecord(record("a")).trimEnd();
-  for (let length = 0; length < text.length; length++) expect(decodeRecord(text.slice(0, length)).ok).toBe(false);
+  for (let length = 0; length < text.length; length++)
+    expect(decodeRecord(text.slice(0, length)).ok).toBe(false);
   expect(decodeRecord(text).ok).toBe(true);
 });
 
