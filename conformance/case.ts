@@ -21,7 +21,7 @@ export interface Case {
   readonly title: string;
   readonly needs: Need;
   /** Throws an assertion error if the plugin doesn't meet the requirement; gives a reason if this machine can't tell. */
-  readonly run: (site: Site) => Promise<void | Skip>;
+  readonly run: (site: Site) => Promise<Skip | undefined>;
 }
 
 export interface Skip {
@@ -57,7 +57,9 @@ export function oneRun(
   data: RunData,
   expected: Expectation,
 ): Case {
-  return { requirement, title, needs, run: async (site) => expectOutcome(await site.run(data), expected) };
+  return steps(requirement, title, needs, async (site) => {
+    expectOutcome(await site.run(data), expected);
+  });
 }
 
 /** Cases that differ in one place. `%s` in the title stands for the entry's key. */
@@ -73,9 +75,14 @@ export function eachRun(
   );
 }
 
-/** A case of several steps. */
-export function steps(requirement: number, title: string, needs: Need, run: Case["run"]): Case {
-  return { requirement, title, needs, run };
+/** A case of several steps, which may find that this machine can't tell. */
+export function steps(
+  requirement: number,
+  title: string,
+  needs: Need,
+  run: (site: Site) => Promise<void> | Promise<Skip | undefined>,
+): Case {
+  return { requirement, title, needs, run: async (site) => (await run(site)) ?? undefined };
 }
 
 /** Asserts that a run came to what is expected of it. */
@@ -130,4 +137,11 @@ export function readError(run: Run): ErrorObject {
   assert.ok(error.details === undefined || typeof error.details === "string", "details is no string");
   assert.doesNotMatch(run.stdout, /\\n\s+at /, "a stack trace");
   return error as ErrorObject;
+}
+
+/** An object without one of its members. */
+export function omit<T extends object>(object: T, key: keyof T & string): { readonly [key: string]: Json } {
+  return Object.fromEntries(Object.entries(object).filter(([name]) => name !== key)) as {
+    [key: string]: Json;
+  };
 }

@@ -103,6 +103,7 @@ export class Pod {
   async #addVeth(): Promise<void> {
     const peer = `${this.name}-peer`;
     await command("ip", "netns", "add", peer);
+    await this.execAtPeer("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0");
     await command(
       "ip",
       "-n",

@@ -75,18 +75,14 @@ function alterRule(rule: Rule): Rule {
 type Expression = Rule["expressions"][number];
 
 function alterExpression(expression: Expression): Expression {
-  switch (expression.kind) {
-    case "verdict":
-      return { kind: "verdict", verdict: expression.verdict === "accept" ? "drop" : "accept" };
-    case "queue":
-      return { ...expression, number: expression.number + 7 };
-    case "compare":
-      return { ...expression, data: expression.data.map((byte) => byte ^ 1) };
-    case "bitwise":
-      return { ...expression, xor: expression.xor.map((byte, place) => (place === 0 ? byte ^ 1 : byte)) };
-    case "immediate":
-      return { ...expression, data: expression.data.map((byte) => byte ^ 1) };
-    default:
-      return expression;
-  }
+  const { kind } = expression;
+  if (kind === "verdict") return { kind, verdict: expression.verdict === "accept" ? "drop" : "accept" };
+  if (kind === "queue") return { ...expression, number: expression.number + 7 };
+  if (kind === "compare" || kind === "immediate") return { ...expression, data: flip(expression.data) };
+  if (kind === "bitwise") return { ...expression, xor: flip(expression.xor) };
+  return expression;
+}
+
+function flip(data: Uint8Array): Uint8Array {
+  return data.map((byte, place) => (place === 0 ? byte ^ 1 : byte));
 }

@@ -52,7 +52,7 @@ export async function atSite(
 ): Promise<Skip | undefined> {
   const site = await Site.open(plugin, needs);
   try {
-    return (await run(site)) ?? undefined;
+    return await run(site);
   } finally {
     await site.close();
   }

@@ -149,7 +149,7 @@ export class Site {
   }
 
   #environment(data: RunData, pod: Pod | undefined): Record<string, string> {
-    const all = { CNI_COMMAND: data.verb, ...usualEnv[data.verb], ...data.env };
+    const all: CaseEnv = { CNI_COMMAND: data.verb, ...usualEnv[data.verb], ...data.env };
     const set = Object.entries(all).flatMap(([name, value]) =>
       value === undefined ? [] : [[name, this.#fill(value, pod)] as const],
     );

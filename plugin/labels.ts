@@ -112,7 +112,7 @@ function checkLabel(source: string, key: unknown, value: unknown): [string, stri
 }
 
 function quote(value: unknown): string {
-  return String(JSON.stringify(value)).slice(0, 80);
+  return JSON.stringify(value ?? null).slice(0, 80);
 }
 
 function invalid(cause: string): CniError {

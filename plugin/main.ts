@@ -20,8 +20,10 @@ function isStdinClosed(): boolean {
   return accessMode === 2;
 }
 
+/** A directory would come as an empty stream. */
 async function* readStdin(): AsyncIterable<Uint8Array> {
   if (isStdinClosed()) throw Object.assign(new Error("standard input is closed"), { code: "EBADF" });
+  if (fstatSync(stdinFd).isDirectory()) throw Object.assign(new Error("a directory"), { code: "EISDIR" });
   yield* process.stdin as AsyncIterable<Uint8Array>;
 }
 

@@ -3,6 +3,7 @@
  * and file is opened inside it (`netlink/`). Sources: namespaces(7); linux/magic.h for the file system of namespace files.
  */
 import { statfsSync, statSync } from "node:fs";
+import { NetlinkError } from "../netlink/error.ts";
 import { closeFd, netnsCookie, openNetns, readFileInNetns, writeFileInNetns } from "../netlink/netns.ts";
 import { Nftables } from "../netlink/nftables/nftables.ts";
 import type { Table } from "../netlink/nftables/model.ts";
@@ -34,12 +35,20 @@ export type OpenPodNamespace = (path: string) => PodNamespace;
 export const openPodNamespace: OpenPodNamespace = (path) => {
   const kind = namespaceKind(path);
   if (kind !== "namespace") throw new CniError("invalidNamespace", `CNI_NETNS ${path} ${kind}`);
-  try {
-    return new KernelNamespace(openNetns(path));
-  } catch {
-    throw new CniError("invalidNamespace", `CNI_NETNS ${path} is not a network namespace`);
-  }
+  return new KernelNamespace(openDescriptor(path));
 };
+
+function openDescriptor(path: string): number {
+  try {
+    return openNetns(path);
+  } catch (error) {
+    if (error instanceof NetlinkError) {
+      throw new CniError("invalidNamespace", `CNI_NETNS ${path} is not a network namespace (${error.code})`);
+    }
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new CniError("rulesNotInstalled", `netlink is not available: ${reason}`);
+  }
+}
 
 /** Whether `path` is the namespace that this process itself is in. False where either can't be read. */
 export function isOwnNamespace(path: string): boolean {

@@ -44,6 +44,8 @@ interface Progress {
   input: Buffer | undefined;
   network: string | undefined;
   socket: string;
+  /** A DEL that ran out of time behind its configuration: no failure, or the runtime would repeat it for ever. */
+  isLateDel: boolean;
   readonly entries: LogEntry[];
 }
 
@@ -57,6 +59,7 @@ export async function run(boundary: ProcessBoundary, edges: Edges): Promise<numb
     input: undefined,
     network: undefined,
     socket: defaultSocket,
+    isLateDel: false,
     entries: [],
   };
   const [text, exitCode] = await settle(boundary, edges, progress);
@@ -75,14 +78,18 @@ async function settle(
     if (invocation.verb === "VERSION") return [versionAnswer(), 0];
     const work = perform(invocation, boundary, edges, progress);
     const deadline = Deadline.ofVerb(invocation.verb, boundary.uptimeMs);
-    return [await beforeDeadline(work, deadline, () => late(invocation)), 0];
+    return [await beforeDeadline(work, deadline, () => late(invocation, progress)), 0];
   } catch (thrown) {
-    return [fail(thrown, progress), 1];
+    return progress.isLateDel ? ["", 0] : [fail(thrown, progress), 1];
   }
 }
 
-function late({ verb }: Invocation): CniError {
-  return new CniError("tryLater", `${verb} did not end within ${verbDeadlinesMs[verb]} ms`);
+/** A DEL whose configuration was read has done what it could by now, and succeeds. */
+function late({ verb }: Invocation, progress: Progress): CniError {
+  const error = new CniError("tryLater", `${verb} did not end within ${verbDeadlinesMs[verb]} ms`);
+  progress.isLateDel = verb === "DEL" && progress.network !== undefined;
+  if (progress.isLateDel) progress.entries.push(failureEntry(error, error, progress));
+  return error;
 }
 
 async function perform(

@@ -4,7 +4,7 @@ import type { ChildProcess } from "node:child_process";
 import { existsSync, readdirSync, readlinkSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { join } from "node:path";
-import { eachRun, expectFailure, expectOutcome, oneRun, steps } from "../case.ts";
+import { eachRun, expectFailure, expectOutcome, omit, oneRun, steps } from "../case.ts";
 import type { Case, Config, Json, RunData, Skip } from "../case.ts";
 import { encodeError } from "../../enforcer/control/messages.ts";
 import { command } from "../pod.ts";
@@ -221,7 +221,7 @@ const others: Readonly<Record<string, Config>> = {
   sbr: {},
 };
 
-async function chained(site: Site): Promise<void | Skip> {
+async function chained(site: Site): Promise<Skip | undefined> {
   const missing = Object.keys(others).filter((type) => !existsSync(join(chainFolder, type)));
   if (missing.length > 0) return { skipped: `no ${missing.join(", ")} in ${chainFolder} (set CNI_BIN)` };
   const tuned = await runOther(site, "tuning", "ADD", { ...others["tuning"] });
@@ -239,6 +239,7 @@ async function chained(site: Site): Promise<void | Skip> {
   assert.equal(after.exitCode, 0, after.stdout);
   expectOutcome(await site.run({ verb: "CHECK" }), "success");
   expectOutcome(await site.run({ verb: "DEL" }), "success");
+  return undefined;
 }
 
 export const addCases: readonly Case[] = [
@@ -274,7 +275,7 @@ export const addCases: readonly Case[] = [
   }),
   steps(92, "prevResult without version is the configuration's", "pod", async (site) => {
     for (const cniVersion of versions) {
-      const { cniVersion: _, ...prevResult } = site.pod.result(cniVersion);
+      const prevResult = omit(site.pod.result(cniVersion), "cniVersion");
       expectOutcome(await site.run({ verb: "ADD", stdin: { cniVersion, prevResult } }), "success");
     }
   }),
@@ -346,7 +347,7 @@ export const addCases: readonly Case[] = [
     for (const routes of [[], [{ dst: "0.0.0.0/0" }], [{ dst: "::/0", gw: "fd99::1" }]]) {
       expectOutcome(await site.run(withResult(site, { routes })), "success");
     }
-    const { routes: _, ...prevResult } = site.pod.result();
+    const prevResult = omit(site.pod.result(), "routes");
     expectOutcome(await site.run({ verb: "ADD", stdin: { prevResult } }), "success");
   }),
   steps(
@@ -370,7 +371,7 @@ export const addCases: readonly Case[] = [
   steps(105, "the bridge plugin's shape", "pod", bridgeShape),
   steps(106, "interfaces of earlier chained plugins are ignored", "pod", bridgeShape),
   steps(107, "without interfaces the namespace tells", "pod", async (site) => {
-    const { interfaces: _, ...result } = site.pod.result();
+    const result = omit(site.pod.result(), "interfaces");
     const prevResult = {
       ...result,
       ips: [{ address: "198.51.100.9/24" }, ...site.pod.addresses.map((address) => ({ address }))],

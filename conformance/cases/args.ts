@@ -87,7 +87,7 @@ export const argsCases: readonly Case[] = [
   ...eachRun(
     56,
     "IgnoreUnknown=%s",
-    "nothing",
+    "pod",
     { yes: add("IgnoreUnknown=yes"), empty: add("IgnoreUnknown=") },
     { code: 4, says: ["IgnoreUnknown"] },
   ),

@@ -26,10 +26,7 @@ async function gone(site: Site, data: RunData, isNetnsThere = true): Promise<voi
 /** Bytes of all files below the site's folder. */
 function size(site: Site): number {
   const names = readdirSync(site.folder, { recursive: true }).map(String);
-  return names.reduce(
-    (sum, name) => sum + statSync(join(site.folder, name), { throwIfNoEntry: false })!.size,
-    0,
-  );
+  return names.reduce((sum, name) => sum + statSync(join(site.folder, name)).size, 0);
 }
 
 const hundredDels = 100;

@@ -5,7 +5,7 @@
 import { decodeAnswer } from "../../enforcer/control/messages.ts";
 import { attachmentKey, withEnforcer } from "../call.ts";
 import type { Call } from "../call.ts";
-import { CniError } from "../cni-error.ts";
+import { CniError, failures } from "../cni-error.ts";
 import { ownerOf, uninstall } from "../enforcement.ts";
 import type { DelInvocation } from "../environment.ts";
 
@@ -40,7 +40,7 @@ function openIfThere(
   try {
     return call.edges.openNamespace(netns);
   } catch (error) {
-    if (error instanceof CniError) return undefined;
+    if (error instanceof CniError && error.code === failures.invalidNamespace.code) return undefined;
     throw error;
   }
 }

@@ -96,7 +96,11 @@ export interface World {
   readonly namespace: FakeNamespace;
   readonly control: FakeControl;
   /** Runs the plugin once; `stdin` undefined: it can't be read. */
-  readonly attempt: (env: Record<string, string>, stdin: string | undefined) => Promise<Attempt>;
+  readonly attempt: (
+    env: Record<string, string>,
+    stdin: string | undefined,
+    uptimeMs?: number,
+  ) => Promise<Attempt>;
 }
 
 /** A plugin whose every edge is in memory. */
@@ -114,7 +118,7 @@ export function createWorld(edges: Partial<Edges> = {}): World {
   return {
     namespace,
     control,
-    attempt: async (env, stdin) => {
+    attempt: async (env, stdin, uptimeMs = 0) => {
       const written: string[] = [];
       const exitCode = await run(
         {
@@ -122,7 +126,7 @@ export function createWorld(edges: Partial<Edges> = {}): World {
           env,
           stdin: () => oneChunk(stdin),
           writeStdout: (text) => written.push(text),
-          uptimeMs: () => 0,
+          uptimeMs: () => uptimeMs,
         },
         all,
       );

@@ -115,6 +115,11 @@ describe("DEL", () => {
     expect(await world.attempt(env("DEL"), config())).toEqual({ exitCode: 0, stdout: "" });
   });
 
+  it("succeeds when its time is over", async () => {
+    const world = createWorld({ connect: () => new Promise(() => undefined) });
+    expect(await world.attempt(env("DEL"), config(), 4999)).toEqual({ exitCode: 0, stdout: "" });
+  });
+
   it("never opens its own namespace", async () => {
     const world = createWorld({
       isOwnNamespace: () => true,
