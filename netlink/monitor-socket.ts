@@ -15,6 +15,12 @@ const topics = {
 
 export type MonitorTopic = keyof typeof topics;
 
+/**
+ * NLMSG_NOOP, in host byte order (little endian): asks for nothing. Sending gives a socket its port, and one without a port gets no
+ * notifications: the kernel takes it for the sender.
+ */
+const noop = Uint8Array.of(16, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+
 /** Of the notifications themselves nothing is kept, so that one buffer, and a short one, serves all sockets of a thread. */
 const discarded = new ReceiveBatch(16, 256);
 
@@ -25,6 +31,7 @@ export class MonitorSocket {
   static open(topic: MonitorTopic, netns?: number): MonitorSocket {
     const { protocol, group } = topics[topic];
     const fd = openNetlinkFd(protocol, netns);
+    addon().send(fd, noop, 0, noop.length);
     const joined = addon().setOption(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
     if (joined < 0) addon().closeFd(fd);
     checked(`watch ${topic}`, joined);

@@ -12,7 +12,9 @@ export interface HostedPu {
 export interface PuHost {
   /** Mints the PU's token and listens on its queues. Rejects with `OperationError`; nothing is left then. */
   attach(pu: HostedPu): Promise<void>;
-  /** Undoes `attach`; resolves, whatever happens, once the descriptor may be closed. */
+  /** From now on the PU's rules are in place, or should be: keeps them so. Never throws. */
+  guardRules(pu: HostedPu): void;
+  /** Undoes `attach` and `guardRules`; resolves, whatever happens, once the descriptor may be closed. */
   detach(puId: string): Promise<void>;
   /** Removes our tables from the namespace, which is open afterwards. Throws `Error`. */
   removeRules(netnsFd: number): void;

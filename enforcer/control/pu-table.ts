@@ -83,13 +83,25 @@ export class PuTable {
   async restore(): Promise<Restored> {
     const results = await Promise.all(
       this.#options.folder.load().map(async (loaded) => {
-        if (loaded.ok) return this.#inTurn(loaded.record.id, () => this.#restoreOne(loaded.record));
+        if (loaded.ok) return this.#inTurn(loaded.record.id, () => this.#restoreLoaded(loaded));
         this.#options.log.error("registry: record dropped", { file: loaded.file, problem: loaded.problem });
         return false;
       }),
     );
     const restored = results.filter((one) => one).length;
     return { restored, dropped: results.length - restored };
+  }
+
+  /** A record that came from its copy is written anew, if its PU is still there. */
+  async #restoreLoaded({ record, damage }: { record: PuRecord; damage?: string }): Promise<boolean> {
+    if (damage !== undefined) {
+      this.#options.log.error("registry: record restored from its copy", {
+        ...names(record),
+        problem: damage,
+      });
+      this.#options.folder.write(record);
+    }
+    return this.#restoreOne(record);
   }
 
   async #restoreOne(record: PuRecord): Promise<boolean> {
@@ -110,6 +122,7 @@ export class PuTable {
     }
     this.#unhosted.delete(record.id);
     this.#entries.set(record.id, { record, netnsFd: found.value, owner: undefined });
+    this.#options.host.guardRules({ record, netnsFd: found.value });
     return true;
   }
 
@@ -217,6 +230,7 @@ export class PuTable {
       entry.record = record;
       entry.owner = undefined;
       this.#unhosted.delete(puId);
+      this.#options.host.guardRules(entry);
       this.#options.log.info("PU enforced", names(record));
       return DONE;
     });

@@ -21,6 +21,7 @@ import { serveHttp } from "../telemetry/http.ts";
 import { enforcerVersion } from "../version.ts";
 import { PolicyFeed } from "./policy-feed.ts";
 import { hostPus } from "./pu-hosting.ts";
+import { RuleGuard } from "./rule-guard.ts";
 import { TelemetryHub } from "./telemetry-hub.ts";
 import { Tokens } from "./tokens.ts";
 import { startWorker, WorkerLink } from "./worker-link.ts";
@@ -44,6 +45,7 @@ export class Daemon {
   readonly #link: WorkerLink;
   readonly #tokens: Tokens;
   readonly #policy: PolicyFeed;
+  readonly #guard: RuleGuard;
   readonly #table: PuTable;
   readonly #timers: NodeJS.Timeout[] = [];
   #server: ControlServer | undefined;
@@ -85,10 +87,11 @@ export class Daemon {
       (policy, generation) => this.#link.tell({ kind: "policy", policy, generation }),
       log,
     );
+    this.#guard = new RuleGuard({ markMask: config.markMask, log, now: () => performance.now() });
     this.#table = new PuTable({
       folder,
       namespaces: kernelNamespaces(),
-      host: hostPus(this.#tokens, this.#link, log),
+      host: hostPus(this.#tokens, this.#link, this.#guard, log),
       log,
       node: config.node,
       markMask: config.markMask,
@@ -182,7 +185,12 @@ export class Daemon {
     const leftMs = signer.suite === 1 ? signer.certificateExpiresAtMs - Date.now() : Infinity;
     const isEnding = leftMs > 0 && leftMs < CERTIFICATE_WARNING_MS;
     const ending = isEnding ? `the node's certificate ends in ${Math.ceil(leftMs / 60_000)} min` : undefined;
-    return [this.#unreadiness()?.message, this.#policy.warning, ending].filter((one) => one !== undefined);
+    const altered = [...this.#guard.repairs].map(
+      ([puId, times]) =>
+        `PU ${puId}: its rules were altered from outside and put back, ${times} times; does it have CAP_NET_ADMIN?`,
+    );
+    const single = [this.#unreadiness()?.message, this.#policy.warning, ending];
+    return [...single.filter((one) => one !== undefined), ...altered];
   }
 
   #every(intervalMs: number, work: () => void): void {
@@ -219,6 +227,7 @@ export class Daemon {
     await this.#server?.close();
     await this.#link.stop();
     await this.#table.close();
+    this.#guard.close();
   }
 }
 

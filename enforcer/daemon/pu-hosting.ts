@@ -1,12 +1,13 @@
-/** Joins a PU's token, its place in the datapath, and its rules: what control asks for as `PuHost`. */
+/** Joins a PU's token, its place in the datapath, and the guard of its rules: what control asks for as `PuHost`. */
 import { Nftables } from "../../netlink/nftables/nftables.ts";
 import { tableFamily, tableName } from "../../plugin/rule-set.ts";
 import type { HostedPu, PuHost } from "../control/pu-host.ts";
 import type { Log } from "../log.ts";
+import type { RuleGuard } from "./rule-guard.ts";
 import type { Tokens } from "./tokens.ts";
 import type { WorkerLink } from "./worker-link.ts";
 
-export function hostPus(tokens: Tokens, link: WorkerLink, log: Log): PuHost {
+export function hostPus(tokens: Tokens, link: WorkerLink, guard: RuleGuard, log: Log): PuHost {
   return {
     attach: async (pu) => {
       const token = tokens.add({ puId: pu.record.id, attributes: pu.record.attributes });
@@ -19,7 +20,15 @@ export function hostPus(tokens: Tokens, link: WorkerLink, log: Log): PuHost {
         throw error;
       }
     },
+    guardRules: (pu) => {
+      try {
+        guard.watch(pu);
+      } catch (error) {
+        log.error("the PU's rules cannot be watched", { pu: pu.record.id, problem: String(error) });
+      }
+    },
     detach: async (puId) => {
+      guard.unwatch(puId);
       tokens.remove(puId);
       await detach(link, puId, log);
     },

@@ -3,6 +3,7 @@
  * there. Most pods have one; a second attachment of the same pod is a PU of its own behind the same queues.
  */
 import { Conntrack, type FlowTuple } from "../../netlink/conntrack.ts";
+import { queueStatistics } from "../../netlink/queue-socket.ts";
 import { RawSocket } from "../../netlink/raw-socket.ts";
 import { Route } from "../../netlink/route.ts";
 import type { FlowAddresses } from "../handshake/flow-record.ts";
@@ -23,6 +24,7 @@ export class PodNamespace {
   readonly #rawSockets = new Map<4 | 6, RawSocket>();
   #conntrack: Conntrack | undefined;
   #netnsFd: number;
+  #overflowed = 0;
 
   constructor(cookie: bigint, netnsFd: number) {
     this.cookie = cookie;
@@ -69,6 +71,16 @@ export class PodNamespace {
   /** The PU whose interface a packet came in by or goes out by. */
   unitOf(device: number): PuDatapath | undefined {
     return this.#units.get(device);
+  }
+
+  /** Packets that the kernel dropped since the last call, because a queue or its reader's buffer was full. Throws `NetlinkError`. */
+  takeOverflow(): number {
+    let total = 0;
+    for (const { dropped, droppedByReader } of queueStatistics(this.#netnsFd))
+      total += dropped + droppedByReader;
+    const grown = total - this.#overflowed;
+    this.#overflowed = total;
+    return grown;
   }
 
   /** Sends a reset from inside the namespace. Throws `NetlinkError`. */

@@ -13,9 +13,9 @@ export class Reporter {
   #failures = new Set<string>();
   #isChanged = false;
 
-  /** One packet that was refused, or passed for this reason. */
-  count(reason: Reason): void {
-    this.#packets.set(reason, (this.#packets.get(reason) ?? 0) + 1);
+  /** Packets that were refused, or passed, for this reason. */
+  count(reason: Reason, packets = 1): void {
+    this.#packets.set(reason, (this.#packets.get(reason) ?? 0) + packets);
     this.#isChanged = true;
   }
 

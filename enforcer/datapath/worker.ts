@@ -100,6 +100,7 @@ class Worker {
 
   #expire(): void {
     this.#datapath.expire();
+    this.#datapath.countOverflows();
     this.#identities.expire(Date.now());
   }
 

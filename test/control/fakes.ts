@@ -49,6 +49,7 @@ export class FakeNamespaces implements Namespaces {
 
 export class FakeHost implements PuHost {
   readonly attached = new Map<string, HostedPu>();
+  readonly guarded = new Set<string>();
   readonly opened: number[] = [];
   /** Made to fail, or to wait, by tests. */
   beforeAttach: (pu: HostedPu) => Promise<void> | void = () => undefined;
@@ -59,8 +60,13 @@ export class FakeHost implements PuHost {
     this.attached.set(pu.record.id, pu);
   }
 
+  guardRules(pu: HostedPu): void {
+    this.guarded.add(pu.record.id);
+  }
+
   detach(puId: string): Promise<void> {
     this.attached.delete(puId);
+    this.guarded.delete(puId);
     return Promise.resolve();
   }
 

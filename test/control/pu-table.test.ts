@@ -20,7 +20,16 @@ const id = puIdOf(key);
 function makeTable(maximumPus = 100): PuTable {
   const now = (): number => Date.UTC(2026, 0, 1);
   const registry = RegistryFolder.open(folder);
-  return new PuTable({ folder: registry, namespaces, host, log, node: "node-a", markMask: 0xfff00000, maximumPus, now });
+  return new PuTable({
+    folder: registry,
+    namespaces,
+    host,
+    log,
+    node: "node-a",
+    markMask: 0xfff00000,
+    maximumPus,
+    now,
+  });
 }
 
 async function addEnforced(name: string): Promise<void> {
@@ -45,20 +54,35 @@ describe("ADD", () => {
   test("prepares, and only enforce records", async () => {
     namespaces.make("/ns/a", "7");
     const answer = await table.add(addRequest("a"), owner);
-    expect(answer).toEqual({ ok: true, value: { puId: id, markMask: 0xfff00000, onLinkPrefixes6: ["fd00::/64"] } });
+    expect(answer).toEqual({
+      ok: true,
+      value: { puId: id, markMask: 0xfff00000, onLinkPrefixes6: ["fd00::/64"] },
+    });
     expect([...host.attached.keys()]).toEqual([id]);
     expect(readdirSync(folder)).toEqual([]);
     expect(table.list()).toEqual([]);
+    expect(host.guarded.size).toBe(0);
     expect(await table.enforce(id, owner)).toEqual({ ok: true, value: {} });
-    expect(readdirSync(folder)).toEqual([`${id}.json`]);
-    expect(table.list()).toMatchObject([{ ...key, id, netnsCookie: "7", enforcedSince: "2026-01-01T00:00:00.000Z" }]);
+    expect([...host.guarded]).toEqual([id]);
+    expect(readdirSync(folder)).toEqual([`${id}.copy`, `${id}.json`]);
+    expect(table.list()).toMatchObject([
+      { ...key, id, netnsCookie: "7", enforcedSince: "2026-01-01T00:00:00.000Z" },
+    ]);
   });
 
   test("adds the attributes that only the enforcer may say", async () => {
     namespaces.make("/ns/a", "7");
-    await table.add(addRequest("a", { pod: { namespace: "shop", name: "p", serviceAccount: "robot" } }), owner);
+    await table.add(
+      addRequest("a", { pod: { namespace: "shop", name: "p", serviceAccount: "robot" } }),
+      owner,
+    );
     expect(host.attached.get(id)?.record.attributes).toEqual(
-      new Map([["@node", ["node-a"]], ["@ns", ["shop"]], ["@sa", ["robot"]], ["app", ["web"]]]),
+      new Map([
+        ["@node", ["node-a"]],
+        ["@ns", ["shop"]],
+        ["@sa", ["robot"]],
+        ["app", ["web"]],
+      ]),
     );
   });
 
@@ -95,7 +119,10 @@ describe("ADD", () => {
     host.beforeAttach = () => {
       throw new OperationError(code, "attach", "no");
     };
-    expect(await table.add(addRequest("a"), owner)).toEqual({ ok: false, error: { code: expected, message: "no" } });
+    expect(await table.add(addRequest("a"), owner)).toEqual({
+      ok: false,
+      error: { code: expected, message: "no" },
+    });
     expect(namespaces.opened.size).toBe(0);
   });
 
@@ -157,7 +184,8 @@ describe("ADD", () => {
   });
 
   test("that hangs keeps no other attachment waiting", async () => {
-    host.beforeAttach = (pu) => (pu.record.containerId === "a" ? new Promise<void>(() => undefined) : undefined);
+    host.beforeAttach = (pu) =>
+      pu.record.containerId === "a" ? new Promise<void>(() => undefined) : undefined;
     namespaces.make("/ns/a", "7");
     void table.add(addRequest("a"), owner);
     await addEnforced("b");
@@ -234,7 +262,12 @@ describe("GC", () => {
     });
     const gone = ["b", "c"].map((containerId) => puIdOf({ ...key, containerId })).sort();
     expect({ ...answer, released: [...answer.released].sort() }).toEqual({ released: gone, failures: [] });
-    expect(table.list().map(({ containerId }) => containerId).sort()).toEqual(["a", "d"]);
+    expect(
+      table
+        .list()
+        .map(({ containerId }) => containerId)
+        .sort(),
+    ).toEqual(["a", "d"]);
   });
 });
 
@@ -275,7 +308,7 @@ describe("a namespace that vanishes", () => {
     vanish();
     await table.sweep();
     expect(table.list()).toMatchObject([{ containerId: "b" }]);
-    expect([host.attached.size, namespaces.opened.size, readdirSync(folder).length]).toEqual([1, 1, 1]);
+    expect([host.attached.size, namespaces.opened.size, readdirSync(folder).length]).toEqual([1, 1, 2]);
   });
 });
 
@@ -289,7 +322,7 @@ describe("a restart", () => {
     table = makeTable();
     expect(await table.restore()).toEqual({ restored: 1, dropped: 0 });
     expect(table.list()).toEqual(before);
-    expect([...host.attached.keys()]).toEqual([id]);
+    expect([[...host.attached.keys()], [...host.guarded]]).toEqual([[id], [id]]);
   });
 
   test("that the host can't take up yet is tried again, and DEL still works", async () => {
@@ -302,7 +335,7 @@ describe("a restart", () => {
     namespaces.opened.clear();
     table = makeTable();
     expect(await table.restore()).toEqual({ restored: 0, dropped: 2 });
-    expect(readdirSync(folder)).toHaveLength(2);
+    expect(readdirSync(folder)).toHaveLength(4);
     expect(await table.del(key)).toMatchObject({ ok: true });
     host.beforeAttach = () => undefined;
     await table.sweep();
@@ -327,5 +360,10 @@ test("many ADDs and DELs in any order end with nothing", async () => {
       await table.del(attachment);
     }),
   );
-  expect([readdirSync(folder), host.attached.size, namespaces.opened.size, table.list()]).toEqual([[], 0, 0, []]);
+  expect([readdirSync(folder), host.attached.size, namespaces.opened.size, table.list()]).toEqual([
+    [],
+    0,
+    0,
+    [],
+  ]);
 });

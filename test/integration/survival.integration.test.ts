@@ -1,7 +1,7 @@
 /** What goes on and what stops when the enforcer is killed, restarted or reloaded, and that bulk data never crosses a queue. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { nodeBinary } from "../harness/binaries.ts";
-import { sleep, type BackgroundProcess } from "../harness/command.ts";
+import { sleep, waitFor, type BackgroundProcess } from "../harness/command.ts";
 import { Lab, execOk } from "../harness/lab.ts";
 import { connect, startEchoServer } from "../harness/traffic.ts";
 import { createPair, type Pair } from "./pair.ts";
@@ -133,9 +133,11 @@ policies:
     };
     const clients = [attempt(8080, outcomes.allowed, 5_000), attempt(8083, outcomes.refused, 300)];
     for (let flip = 0; flip < FLIPS; flip += 1) {
-      serverEnforcer.writePolicy(policies[flip % 2] ?? "");
+      serverEnforcer.writePolicy(policies[(flip + 1) % 2] ?? "");
       serverEnforcer.reload();
-      await sleep(8);
+      // The first policy was the first generation.
+      const isLoaded = (): boolean => serverEnforcer.log.includes(`"generation":${flip + 2},`);
+      await waitFor(`flip ${flip}`, isLoaded, 5_000, 2);
     }
     isFlipping = false;
     await Promise.all(clients);

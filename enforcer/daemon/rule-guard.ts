@@ -1,0 +1,193 @@
+/**
+ * Watches the rules of every PU's namespace: what a pod with CAP_NET_ADMIN flushes or alters is put back and reported, and
+ * rules follow an interface that is renamed, since they are bound to its name. Source: design, "In the pod's namespace".
+ */
+import { MonitorSocket } from "../../netlink/monitor-socket.ts";
+import { compareTables } from "../../netlink/nftables/compare.ts";
+import { Nftables } from "../../netlink/nftables/nftables.ts";
+import { Poller } from "../../netlink/poller.ts";
+import { Route } from "../../netlink/route.ts";
+import { renderRuleSet, tableFamily, tableName, type RuleOwner } from "../../plugin/rule-set.ts";
+import type { HostedPu } from "../control/pu-host.ts";
+import type { Log } from "../log.ts";
+
+/** A change is looked at so long after it was told: whoever makes one often makes several. */
+const SETTLE_MS = 100;
+/** A pod that alters its rules all the time costs us one repair a second. */
+const REPAIR_INTERVAL_MS = 1_000;
+
+export interface RuleGuardOptions {
+  readonly markMask: number;
+  readonly log: Log;
+  /** Monotonic, ms. */
+  readonly now: () => number;
+}
+
+interface WatchedUnit {
+  readonly pu: HostedPu;
+  /** Index of its interface, which a rename doesn't change; undefined while there is none of its name. */
+  readonly interfaceIndex: number | undefined;
+}
+
+/** One namespace and the PUs in it. */
+interface WatchedNamespace {
+  readonly cookie: string;
+  readonly units: Map<string, WatchedUnit>;
+  readonly monitors: readonly { readonly socket: MonitorSocket; readonly token: number }[];
+  timer: NodeJS.Timeout | undefined;
+  repairedMs: number;
+}
+
+export class RuleGuard {
+  readonly #options: RuleGuardOptions;
+  readonly #poller: Poller;
+  readonly #namespaces = new Map<string, WatchedNamespace>();
+  readonly #byToken = new Map<number, WatchedNamespace>();
+  readonly #repairs = new Map<string, number>();
+  #nextToken = 1;
+
+  constructor(options: RuleGuardOptions) {
+    this.#options = options;
+    this.#poller = new Poller((tokens, count) => this.#changed(tokens, count));
+  }
+
+  /** PU → how often its rules had to be put back. */
+  get repairs(): ReadonlyMap<string, number> {
+    return this.#repairs;
+  }
+
+  /** Watches a PU whose rules are in place, or should be: they are looked at soon. Throws `NetlinkError`. */
+  watch(pu: HostedPu): void {
+    const namespace = this.#namespaces.get(pu.record.netnsCookie) ?? this.#open(pu);
+    namespace.units.set(pu.record.id, { pu, interfaceIndex: indexOf(pu) });
+    this.#schedule(namespace);
+  }
+
+  unwatch(puId: string): void {
+    for (const namespace of this.#namespaces.values()) {
+      if (namespace.units.delete(puId) && namespace.units.size === 0) this.#close(namespace);
+    }
+    this.#repairs.delete(puId);
+  }
+
+  close(): void {
+    for (const namespace of [...this.#namespaces.values()]) this.#close(namespace);
+    this.#poller.close();
+  }
+
+  #open({ record, netnsFd }: HostedPu): WatchedNamespace {
+    const monitors = (["links", "nftables"] as const).map((topic) => ({
+      socket: MonitorSocket.open(topic, netnsFd),
+      token: this.#nextToken++,
+    }));
+    const namespace: WatchedNamespace = {
+      cookie: record.netnsCookie,
+      units: new Map(),
+      monitors,
+      timer: undefined,
+      repairedMs: -Infinity,
+    };
+    this.#namespaces.set(namespace.cookie, namespace);
+    for (const { socket, token } of monitors) {
+      this.#byToken.set(token, namespace);
+      this.#poller.add(socket.fd, token);
+    }
+    return namespace;
+  }
+
+  #close(namespace: WatchedNamespace): void {
+    clearTimeout(namespace.timer);
+    this.#namespaces.delete(namespace.cookie);
+    for (const { socket, token } of namespace.monitors) {
+      this.#poller.remove(socket.fd);
+      this.#byToken.delete(token);
+      socket.close();
+    }
+  }
+
+  #changed(tokens: Uint32Array, count: number): void {
+    for (let index = 0; index < count; index += 1) {
+      const namespace = this.#byToken.get(tokens[index] ?? 0);
+      if (namespace === undefined) continue;
+      for (const { socket } of namespace.monitors) socket.drain();
+      this.#schedule(namespace);
+    }
+  }
+
+  #schedule(namespace: WatchedNamespace): void {
+    if (namespace.timer !== undefined) return;
+    const waitMs = namespace.repairedMs + REPAIR_INTERVAL_MS - this.#options.now();
+    namespace.timer = setTimeout(
+      () => {
+        namespace.timer = undefined;
+        this.#inspect(namespace);
+      },
+      Math.max(SETTLE_MS, waitMs),
+    );
+  }
+
+  #inspect(namespace: WatchedNamespace): void {
+    try {
+      this.#repair(namespace);
+    } catch (error) {
+      this.#options.log.error("rules cannot be looked after", { problem: String(error) });
+    }
+  }
+
+  #repair(namespace: WatchedNamespace): void {
+    const units = [...namespace.units.values()];
+    const [first] = units;
+    if (first === undefined) return;
+    const nftables = Nftables.open({ netns: first.pu.netnsFd });
+    try {
+      const wanted = renderRuleSet({
+        ...namesOf(units, first.pu.netnsFd),
+        markMask: this.#options.markMask,
+        onLinkPrefixes6: first.pu.record.onLinkPrefixes6,
+      });
+      const differences = wanted.flatMap((table) =>
+        compareTables(table, nftables.read(tableFamily, tableName)),
+      );
+      if (differences.length === 0) return;
+      nftables.replace(wanted);
+      this.#report(namespace, units, JSON.stringify(differences[0]));
+    } finally {
+      nftables.close();
+    }
+  }
+
+  #report(namespace: WatchedNamespace, units: readonly WatchedUnit[], difference: string): void {
+    namespace.repairedMs = this.#options.now();
+    for (const { pu } of units) {
+      this.#repairs.set(pu.record.id, (this.#repairs.get(pu.record.id) ?? 0) + 1);
+      this.#options.log.warn("rules had been altered, and were put back", { pu: pu.record.id, difference });
+    }
+  }
+}
+
+/** The interfaces of these PUs as they are called now, and whose they are. */
+function namesOf(
+  units: readonly WatchedUnit[],
+  netnsFd: number,
+): { interfaceNames: string[]; owners: RuleOwner[] } {
+  const names = interfaceNames(netnsFd);
+  const owners = units.map(({ pu, interfaceIndex }) => ({
+    puId: pu.record.id,
+    interfaceName: (interfaceIndex === undefined ? undefined : names.get(interfaceIndex)) ?? pu.record.ifname,
+  }));
+  return { interfaceNames: [...new Set(owners.map(({ interfaceName }) => interfaceName))], owners };
+}
+
+function indexOf({ record, netnsFd }: HostedPu): number | undefined {
+  for (const [index, name] of interfaceNames(netnsFd)) if (name === record.ifname) return index;
+  return undefined;
+}
+
+function interfaceNames(netnsFd: number): Map<number, string> {
+  const route = Route.open({ netns: netnsFd });
+  try {
+    return new Map(route.links().map(({ index, name }) => [index, name]));
+  } finally {
+    route.close();
+  }
+}
