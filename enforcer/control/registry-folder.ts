@@ -1,6 +1,6 @@
 /**
  * Owns the registry on disk: one file for each PU in a folder of root's own, written so that a power cut at any point
- * leaves the old content or the new one.
+ * leaves the old content or the new one; and a copy of it, for when a file is damaged nevertheless.
  */
 import {
   closeSync,
@@ -18,15 +18,17 @@ import {
 } from "node:fs";
 import { basename, join } from "node:path";
 import { OperationError } from "../operation-error.ts";
+import type { Decoded } from "./messages.ts";
 import { decodeRecord, encodeRecord, MAX_RECORD_BYTES, type PuRecord } from "./pu-record.ts";
 
 /** What one file of the folder held. */
 export type LoadedRecord =
-  | { readonly ok: true; readonly record: PuRecord }
+  /** `damage`: what was wrong with the file, whose copy this is. */
+  | { readonly ok: true; readonly record: PuRecord; readonly damage?: string }
   | { readonly ok: false; readonly file: string; readonly problem: string };
 
 const RECORD_NAME = /^[0-9a-f]{16}\.json$/;
-const UNFINISHED_NAME = /^\.[0-9a-f]{16}\.json\.new$/;
+const UNFINISHED_NAME = /^\.[0-9a-f]{16}\.(json|copy)\.new$/;
 
 export class RegistryFolder {
   readonly path: string;
@@ -56,11 +58,11 @@ export class RegistryFolder {
 
   #read(file: string): LoadedRecord {
     try {
-      const decoded = decodeRecord(readOwnFile(file));
-      if (!decoded.ok) return { ok: false, file, problem: decoded.error.message };
-      if (`${decoded.value.id}.json` !== basename(file))
-        return { ok: false, file, problem: "another PU's record" };
-      return { ok: true, record: decoded.value };
+      const record = readRecord(file);
+      if (record.ok) return { ok: true, record: record.value };
+      const damage = record.error.message;
+      const copy = readRecord(file.replace(/json$/, "copy"));
+      return copy.ok ? { ok: true, record: copy.value, damage } : { ok: false, file, problem: damage };
     } catch (error) {
       return { ok: false, file, problem: textOf(error) };
     }
@@ -68,26 +70,30 @@ export class RegistryFolder {
 
   /** Writes a record, durably, in place of the PU's older one. Throws `OperationError`. */
   write(record: PuRecord): void {
-    const file = join(this.path, `${record.id}.json`);
-    const unfinished = join(this.path, `.${record.id}.json.new`);
-    try {
-      writeDurably(unfinished, encodeRecord(record));
-      renameSync(unfinished, file);
-      this.#sync();
-    } catch (error) {
-      throw new OperationError("io", "write registry", `cannot write ${file}: ${textOf(error)}`, error);
+    for (const kind of ["json", "copy"]) {
+      const file = join(this.path, `${record.id}.${kind}`);
+      const unfinished = join(this.path, `.${record.id}.${kind}.new`);
+      try {
+        writeDurably(unfinished, encodeRecord(record));
+        renameSync(unfinished, file);
+        this.#sync();
+      } catch (error) {
+        throw new OperationError("io", "write registry", `cannot write ${file}: ${textOf(error)}`, error);
+      }
     }
   }
 
   /** Removes a PU's record, whatever it holds; done as well when there is none. Throws `OperationError`. */
   remove(id: string): void {
-    const file = join(this.path, `${id}.json`);
-    try {
-      unlinkSync(file);
-      this.#sync();
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
-      throw new OperationError("io", "write registry", `cannot remove ${file}: ${textOf(error)}`, error);
+    for (const kind of ["json", "copy"]) {
+      const file = join(this.path, `${id}.${kind}`);
+      try {
+        unlinkSync(file);
+        this.#sync();
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
+        throw new OperationError("io", "write registry", `cannot remove ${file}: ${textOf(error)}`, error);
+      }
     }
   }
 
@@ -109,6 +115,13 @@ function checkFolder(path: string): void {
   if (!stat.isDirectory()) refuse("is not a folder (links are refused)");
   if (stat.uid !== process.getuid?.()) refuse(`belongs to user ${stat.uid}; make it root's own`);
   if ((stat.mode & 0o077) !== 0) refuse("is open to others; run chmod 0700 on it");
+}
+
+/** The record in a file that must be ours; what is wrong with its content is a value, anything else throws. */
+function readRecord(file: string): Decoded<PuRecord> {
+  const decoded = decodeRecord(readOwnFile(file));
+  if (!decoded.ok || decoded.value.id === basename(file).slice(0, 16)) return decoded;
+  return { ok: false, error: { code: 100, message: "another PU's record" } };
 }
 
 /** The text of a regular file of ours that only we can write; anything else throws. */

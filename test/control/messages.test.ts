@@ -29,13 +29,18 @@ const requests: readonly PluginRequest[] = [
 ];
 
 describe("plugin requests", () => {
-  test.each(requests.map((request) => [request.op, request] as const))("%s survives encoding", (_, request) => {
-    const line = encodeRequest(request);
-    expect(line.endsWith("\n")).toBe(true);
-    expect(line.indexOf("\n")).toBe(line.length - 1);
-    const decoded = decodePluginRequest(line.trimEnd());
-    expect(decoded.ok && JSON.parse(JSON.stringify(decoded.value))).toEqual(JSON.parse(JSON.stringify(request)));
-  });
+  test.each(requests.map((request) => [request.op, request] as const))(
+    "%s survives encoding",
+    (_, request) => {
+      const line = encodeRequest(request);
+      expect(line.endsWith("\n")).toBe(true);
+      expect(line.indexOf("\n")).toBe(line.length - 1);
+      const decoded = decodePluginRequest(line.trimEnd());
+      expect(decoded.ok && JSON.parse(JSON.stringify(decoded.value))).toEqual(
+        JSON.parse(JSON.stringify(request)),
+      );
+    },
+  );
 
   test("every strict prefix is refused as malformed", () => {
     for (const request of requests) {
@@ -96,7 +101,16 @@ describe("plugin requests", () => {
   });
 
   test("whatever a field is, the answer is a value", () => {
-    const fields = ["network", "containerId", "ifname", "netnsPath", "netnsCookie", "addresses", "attributes", "pod"];
+    const fields = [
+      "network",
+      "containerId",
+      "ifname",
+      "netnsPath",
+      "netnsCookie",
+      "addresses",
+      "attributes",
+      "pod",
+    ];
     fc.assert(
       fc.property(fc.constantFrom(...fields), fc.jsonValue(), (field, value) => {
         const line = JSON.stringify({ version: 1, ...add, [field]: value });
@@ -144,29 +158,35 @@ describe("operator requests", () => {
     expect(decodeOperatorRequest(encodeOperatorRequest(request))).toEqual({ ok: true, value: request });
   });
 
-  test.each([{ op: "flows" }, { op: "flows", follow: true, last: -1 }, { op: "release", puId: "all" }, { op: "x" }])(
-    "%j is refused",
-    (request) => {
-      const line = JSON.stringify({ version: 1, ...request });
-      expect(decodeOperatorRequest(line)).toMatchObject({ ok: false, error: { code: 100 } });
-    },
-  );
+  test.each([
+    { op: "flows" },
+    { op: "flows", follow: true, last: -1 },
+    { op: "release", puId: "all" },
+    { op: "x" },
+  ])("%j is refused", (request) => {
+    const line = JSON.stringify({ version: 1, ...request });
+    expect(decodeOperatorRequest(line)).toMatchObject({ ok: false, error: { code: 100 } });
+  });
 });
 
 describe("lines", () => {
   test("come out whole, however the bytes are cut", () => {
     fc.assert(
-      fc.property(fc.array(fc.string().map((text) => text.replaceAll("\n", ""))), fc.nat(20), (lines, size) => {
-        const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(""));
-        const splitter = new LineSplitter();
-        const found: string[] = [];
-        for (let at = 0; at < bytes.length; at += size + 1) {
-          const split = splitter.push(bytes.subarray(at, at + size + 1));
-          if (split.ok) found.push(...split.lines);
-        }
-        expect(found).toEqual(lines.map((line) => Buffer.from(line).toString()));
-        expect(splitter.pendingBytes).toBe(0);
-      }),
+      fc.property(
+        fc.array(fc.string().map((text) => text.replaceAll("\n", ""))),
+        fc.nat(20),
+        (lines, size) => {
+          const bytes = Buffer.from(lines.map((line) => `${line}\n`).join(""));
+          const splitter = new LineSplitter();
+          const found: string[] = [];
+          for (let at = 0; at < bytes.length; at += size + 1) {
+            const split = splitter.push(bytes.subarray(at, at + size + 1));
+            if (split.ok) found.push(...split.lines);
+          }
+          expect(found).toEqual(lines.map((line) => Buffer.from(line).toString()));
+          expect(splitter.pendingBytes).toBe(0);
+        },
+      ),
     );
   });
 

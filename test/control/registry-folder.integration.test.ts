@@ -85,6 +85,9 @@ test("files that aren't ours, or not what they say, are problems; the others go 
   for (const name of names) folder.write(record(name));
   const file = (name: string): string => join(path, `${record(name).id}.json`);
   writeFileSync(file("cut"), readFileSync(file("cut"), "utf8").slice(0, 40));
+  writeFileSync(file("cut").replace("json", "copy"), "");
+  writeFileSync(file("moved").replace("json", "copy"), "");
+  rmSync(file("good").replace("json", "copy"));
   chownSync(file("foreign"), 65534, 65534);
   chmodSync(file("open"), 0o666);
   writeFileSync(file("moved"), readFileSync(file("good")));
@@ -95,16 +98,27 @@ test("files that aren't ours, or not what they say, are problems; the others go 
   writeFileSync(join(path, "README"), "not a record");
   const loaded = folder.load();
   expect(loaded.filter(({ ok }) => ok)).toEqual([{ ok: true, record: record("good") }]);
-  const problems = loaded.filter((one) => !one.ok).map((one) => ({ [one.file]: one.problem }));
-  expect(Object.assign({}, ...problems)).toEqual({
-    [file("cut")]: "not JSON, or cut short",
-    [file("foreign")]: "belongs to user 65534",
-    [file("open")]: "writable for others",
-    [file("moved")]: "another PU's record",
-    [file("link")]: expect.stringContaining("ELOOP"),
-    [file("big")]: "longer than 262144 bytes",
-  });
+  const problems = loaded.filter((one) => !one.ok).map((one) => [one.file, one.problem.split(":", 1)[0]]);
+  expect(new Map(problems as [string, string][])).toEqual(
+    new Map([
+      [file("cut"), "not JSON, or cut short"],
+      [file("foreign"), "belongs to user 65534"],
+      [file("open"), "writable for others"],
+      [file("moved"), "another PU's record"],
+      [file("link"), "ELOOP"],
+      [file("big"), "longer than 262144 bytes"],
+    ]),
+  );
   expect(readdirSync(path)).not.toContain(`.${record("good").id}.json.new`);
+});
+
+test("a damaged record is restored from its copy; a copy alone is none", () => {
+  const folder = RegistryFolder.open(path);
+  folder.write(record("a"));
+  folder.write(record("b"));
+  writeFileSync(join(path, `${record("a").id}.json`), "");
+  rmSync(join(path, `${record("b").id}.json`));
+  expect(folder.load()).toEqual([{ ok: true, record: record("a"), damage: "not JSON, or cut short" }]);
 });
 
 test.each<[string, () => void]>([

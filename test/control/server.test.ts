@@ -228,7 +228,7 @@ describe("the operator's way", () => {
         netns: "/ns/a",
         addresses: ["10.1.0.2"],
         attributes: { "@node": "node-a", app: "web" },
-        enforcedSince: expect.any(String),
+        enforcedSince: table.list()[0]?.enforcedSince,
       },
     ]);
     expect(end).toEqual({
