@@ -257,6 +257,15 @@ describe.each(modes)("$mode: relayed", ({ mode }) => {
     expect(d.client.lastCrossing).toMatchObject({ queue: 1, verdict: "accept", mark: "judged" });
   });
 
+  test.each([
+    { name: "a Service", dialled: { to: "10.96.0.50", toPort: 8080 } },
+    { name: "the very server", dialled: { to: "10.1.0.20", toPort: 80 } },
+  ])("$name, seen from an address that is no translator, is refused", ({ dialled }) => {
+    const d = relay({ from: "10.1.0.66", fromPort: 40_000 }, dialled);
+    expect(d.client.records).toMatchObject([{ verdict: "deny", reason: "address-relayed" }]);
+    expectUnauthorised(d.client);
+  });
+
   test("another port of the server behind a translator is not what was dialled", () => {
     const d = relay({ from: "192.0.2.1", fromPort: 5 }, { to: "10.1.0.20", toPort: 81 });
     expect(d.client.records).toMatchObject([{ verdict: "deny", reason: "address-relayed" }]);

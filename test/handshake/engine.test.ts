@@ -291,6 +291,33 @@ describe("the client's answer", () => {
     expect(sent.options).not.toContain("0512");
   });
 
+  test.each([0xffff_fff0, 0xffff_fff2, 0])(
+    "a SYN-ACK with ACK %i, not ISN + 1, is dropped, with a token or without",
+    (ack) => {
+      const d = new Dialogue();
+      const synAck = d.wireSynAck(d.wireSyn());
+      for (const wrong of [alter(synAck, () => ({ ack })), d.synAck({ ack })]) {
+        d.client.receive(wrong);
+        expect(d.client.lastCrossing).toMatchObject({ verdict: "drop", reason: "ack-unexpected" });
+      }
+      expect(d.client.delivered).toEqual([]);
+      expect(d.client.engine.counts().pending).toBe(1);
+    },
+  );
+
+  test("once our stack has a SYN-ACK, one with another ISN is dropped, until our stack sends its SYN again", () => {
+    const d = new Dialogue();
+    const first = d.wireSynAck(d.wireSyn());
+    const other = takeOne(d.server, () => d.server.send(d.synAck({ seq: 5 })));
+    d.client.receive(first);
+    d.client.receive(other);
+    expect(d.client.lastCrossing).toMatchObject({ verdict: "drop", reason: "ack-unexpected" });
+    d.client.send(d.syn());
+    d.client.receive(other);
+    expect(d.client.lastCrossing).toMatchObject({ verdict: "accept", mark: "judged" });
+    expect(d.client.records).toHaveLength(1);
+  });
+
   test("a repeated SYN-ACK makes the next full segment carry the tag", () => {
     const d = new Dialogue();
     const synAck = d.wireSynAck(d.wireSyn());
@@ -338,6 +365,24 @@ describe("the server's answer", () => {
     d.server.receive(d.wireAck(d.server.sent.at(-1) ?? synAck));
     expect(d.server.lastCrossing).toMatchObject({ verdict: "accept", mark: "authorised" });
     expect(d.server.records).toHaveLength(1);
+  });
+
+  test("after authorisation a wrong tag still changes nothing", () => {
+    const d = new Dialogue();
+    const ack = d.wireAck(d.wireSynAck(d.wireSyn()));
+    d.server.receive(ack);
+    d.server.marked.clear();
+    d.server.nowMs = 60_000;
+    d.server.receive(
+      alter(ack, ({ options }) => ({
+        options: `${options.slice(0, -2)}${options.endsWith("00") ? "01" : "00"}`,
+      })),
+    );
+    expect(d.server.lastCrossing).toMatchObject({ verdict: "drop", reason: "tag-invalid" });
+    d.server.receive(d.data("GET"));
+    expect(d.server.lastCrossing).toMatchObject({ verdict: "drop", reason: "tag-missing" });
+    d.server.receive(ack);
+    expect(d.server.lastCrossing).toMatchObject({ verdict: "accept", mark: "authorised" });
   });
 
   test("has no data of the stack's, and needs a candidate", () => {
