@@ -140,8 +140,6 @@ export function readError(run: Run): ErrorObject {
 }
 
 /** An object without one of its members. */
-export function omit<T extends object>(object: T, key: keyof T & string): { readonly [key: string]: Json } {
-  return Object.fromEntries(Object.entries(object).filter(([name]) => name !== key)) as {
-    [key: string]: Json;
-  };
+export function omit(object: Readonly<Record<string, Json>>, key: string): Readonly<Record<string, Json>> {
+  return Object.fromEntries(Object.entries(object).filter(([name]) => name !== key));
 }

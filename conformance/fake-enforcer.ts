@@ -21,7 +21,7 @@ export type Manner = "answers" | "silent" | "drips" | "closes";
 /** Replaces the answer to a request by a line, or delays it; `undefined`: the usual answer. */
 export type Reply = (request: PluginRequest) => string | undefined | Promise<string | undefined>;
 
-export const markMask = 0xfff00000;
+const markMask = 0xfff00000;
 
 export class FakeEnforcer {
   readonly socket: string;

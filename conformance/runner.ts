@@ -45,7 +45,7 @@ async function runCase({ requirement, title, needs, run }: Case, plugin: string)
 }
 
 /** Opens a site for one case and closes it whatever happens. */
-export async function atSite(
+async function atSite(
   plugin: string,
   needs: Case["needs"],
   run: Case["run"],

@@ -8,7 +8,7 @@ import { CniError } from "./cni-error.ts";
 import { isObject, member, parseJson } from "./json.ts";
 
 /** The pod annotation that holds labels, a JSON object of strings. */
-export const labelAnnotation = "trireme-cni/labels";
+const labelAnnotation = "trireme-cni/labels";
 
 /** The capability under which containerd and CRI-O pass the pod's annotations. */
 const annotationsCapability = "io.kubernetes.cri.pod-annotations";

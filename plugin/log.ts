@@ -50,7 +50,7 @@ async function sendToEnforcer(entry: LogEntry, target: LogTarget): Promise<void>
 const fileBytes = 256 * 1024;
 
 /** Beside the socket, where that directory is root's alone. */
-export function logFilePath(socket: string): string {
+function logFilePath(socket: string): string {
   return join(dirname(socket), "plugin.log");
 }
 

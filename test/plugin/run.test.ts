@@ -116,7 +116,10 @@ describe("DEL", () => {
   });
 
   it("succeeds when its time is over", async () => {
-    const world = createWorld({ connect: () => new Promise(() => undefined) });
+    let calls = 0;
+    const stuckOnce = (): Promise<never> =>
+      calls++ === 0 ? new Promise(() => undefined) : Promise.reject(new CniError("tryLater", "away"));
+    const world = createWorld({ connect: stuckOnce });
     expect(await world.attempt(env("DEL"), config(), 4999)).toEqual({ exitCode: 0, stdout: "" });
   });
 
