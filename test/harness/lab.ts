@@ -6,7 +6,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { BackgroundProcess, run, runOk, type CommandOptions, type CommandResult } from "./command.ts";
+import { BackgroundProcess, run, runOk, sleep, type CommandOptions, type CommandResult } from "./command.ts";
 
 const NETNS_FOLDER = "/run/netns";
 const PREFIX = "trlab";
@@ -51,11 +51,12 @@ export class Lab {
   readonly #namespaces = new Set<string>();
   readonly #processes = new Set<BackgroundProcess>();
   readonly #undo: (() => void | Promise<void>)[] = [];
+  #closing: Promise<void> | undefined;
 
   constructor() {
     this.id = `${PREFIX}${process.pid}x${count++}`;
     this.folder = mkdtempSync(join(tmpdir(), `${this.id}-`));
-    if (open.size === 0) process.once("exit", closeAllNow);
+    if (open.size === 0) watchForTheEnd();
     open.add(this);
   }
 
@@ -66,6 +67,7 @@ export class Lab {
 
   /** Makes a network namespace with `lo` up and without duplicate address detection, and gives its full name (it is unique on the machine). */
   async addNamespace(name: string): Promise<string> {
+    if (this.#closing !== undefined) throw new Error(`${this.id} is being closed`);
     const namespace = `${this.id}-${name}`;
     this.#namespaces.add(namespace);
     await runOk(["ip", "netns", "add", namespace]);
@@ -105,7 +107,12 @@ export class Lab {
   }
 
   /** Ends everything, whatever fails on the way, and then throws the first failure. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     const failures: unknown[] = [];
     const attempt = async (step: () => unknown) => {
       try {
@@ -120,7 +127,7 @@ export class Lab {
     for (const namespace of [...this.#namespaces]) await attempt(() => this.removeNamespace(namespace));
     rmSync(this.folder, { recursive: true, force: true });
     open.delete(this);
-    if (open.size === 0) process.removeListener("exit", closeAllNow);
+    if (open.size === 0) forgetTheEnd();
     if (failures.length > 0)
       throw failures[0] instanceof Error ? failures[0] : new Error(String(failures[0]));
   }
@@ -128,7 +135,12 @@ export class Lab {
   /** What is left to do when the process exits with the lab open: synchronous, and without a word. */
   closeNow(): void {
     for (const process of this.#processes) process.child.kill("SIGKILL");
-    for (const namespace of this.#namespaces) spawnSync("ip", ["netns", "del", namespace]);
+    // A namespace may still be in the making: once more, a moment later.
+    for (const pauseMs of [0, 150]) {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, pauseMs);
+      const ours = namesIn(NETNS_FOLDER).filter((name) => name.startsWith(`${this.id}-`));
+      for (const namespace of ours) spawnSync("ip", ["netns", "del", namespace]);
+    }
     rmSync(this.folder, { recursive: true, force: true });
     open.delete(this);
   }
@@ -136,6 +148,32 @@ export class Lab {
 
 function closeAllNow(): void {
   for (const lab of open) lab.closeNow();
+}
+
+/** A signal closes the labs in order; whoever wants it faster has a handler that exits. */
+function closeAllAndExit(): void {
+  const labs = [...open];
+  const closing = Promise.allSettled(labs.map((lab) => lab.close()));
+  void Promise.race([closing, sleep(10_000)]).finally(() => {
+    for (const lab of labs) lab.closeNow();
+    process.exit(130);
+  });
+}
+
+const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+function watchForTheEnd(): void {
+  process.once("exit", closeAllNow);
+  for (const signal of signals) process.once(signal, closeAllAndExit);
+}
+
+function forgetTheEnd(): void {
+  process.removeListener("exit", closeAllNow);
+  for (const signal of signals) process.removeListener(signal, closeAllAndExit);
+}
+
+function namesIn(folder: string): string[] {
+  return existsSync(folder) ? readdirSync(folder) : [];
 }
 
 /** Runs `body` with a lab that is closed afterwards, also when `body` throws. */
@@ -154,7 +192,7 @@ export function sweepDeadLabs(): void {
     const pid = new RegExp(`^${PREFIX}(\\d+)x`).exec(name)?.[1];
     return pid !== undefined && !existsSync(`/proc/${pid}`);
   };
-  const names = (folder: string) => (existsSync(folder) ? readdirSync(folder).filter(dead) : []);
-  for (const name of names(NETNS_FOLDER)) spawnSync("ip", ["netns", "del", name]);
-  for (const name of names(tmpdir())) rmSync(join(tmpdir(), name), { recursive: true, force: true });
+  for (const name of namesIn(NETNS_FOLDER).filter(dead)) spawnSync("ip", ["netns", "del", name]);
+  for (const name of namesIn(tmpdir()).filter(dead))
+    rmSync(join(tmpdir(), name), { recursive: true, force: true });
 }
