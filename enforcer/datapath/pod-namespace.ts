@@ -3,6 +3,7 @@
  * there. Most pods have one; a second attachment of the same pod is a PU of its own behind the same queues.
  */
 import { Conntrack, type FlowTuple } from "../../netlink/conntrack.ts";
+import { NetlinkError } from "../../netlink/error.ts";
 import { queueStatistics } from "../../netlink/queue-socket.ts";
 import { RawSocket } from "../../netlink/raw-socket.ts";
 import { Route } from "../../netlink/route.ts";
@@ -86,7 +87,8 @@ export class PodNamespace {
   /** Sends a reset from inside the namespace. Throws `NetlinkError`. */
   emit(emission: Emission, nowMs: number): void {
     if (emission.to === "peer") this.ownSegments.remember(emission.packet, nowMs);
-    this.#rawSocket((emission.packet[0] ?? 0) >> 4 === 6 ? 6 : 4).send(emission.packet);
+    const errno = this.#rawSocket((emission.packet[0] ?? 0) >> 4 === 6 ? 6 : 4).send(emission.packet);
+    if (errno !== 0) throw new NetlinkError("send a reset", errno);
   }
 
   /** Marks the conntrack entry of a flow as authorised. False if there is none. Throws `NetlinkError`. */

@@ -65,3 +65,21 @@ export async function connect(
   if (attempt === undefined) throw new Error("no attempt was made");
   return attempt;
 }
+
+/** Starts a UDP echo server in a namespace (both families) and waits until it listens. */
+export async function startUdpEcho(lab: Lab, namespace: string, port: number): Promise<BackgroundProcess> {
+  const server = lab.start(namespace, [nodeBinary, join(programs, "udp-echo.ts"), "serve", String(port)]);
+  await server.waitForOutput(/^listening/m);
+  return server;
+}
+
+/** Sends one datagram from a namespace: `answered`, `silent`, or an error's code. */
+export async function askUdp(
+  namespace: string,
+  host: string,
+  port: number,
+  timeoutMs = 1_000,
+): Promise<string> {
+  const argv = [nodeBinary, join(programs, "udp-echo.ts"), "ask", host, String(port), String(timeoutMs)];
+  return (await exec(namespace, argv)).stdout.trim();
+}

@@ -29,7 +29,7 @@ describe("the rules of a running pod", () => {
     expect(await rules()).not.toBe(before);
     await waitFor("the rules", async () => (await rules()) === before, 5_000, 100);
     const { warnings } = await pair.serverEnforcer.json(["status"]);
-    expect(String(warnings)).toMatch(/its rules were altered/);
+    expect(JSON.stringify(warnings)).toMatch(/its rules were altered/);
     expect((await connect(pair.client.namespace, pair.server.address, PORT)).outcome).toBe("connected");
     expect((await connect(pair.cluster.router, pair.server.address, PORT, { timeoutMs: 500 })).outcome).toBe(
       "timeout",
