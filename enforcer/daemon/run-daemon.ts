@@ -35,17 +35,24 @@ export async function runDaemon(configPath: string, flags: ConfigFlags): Promise
     write: (line) => void process.stderr.write(line),
   });
   setInterval(() => log.flush(), LOG_FLUSH_MS).unref();
-  const fail = (problem: string): void => {
-    log.error("the enforcer ends", { problem });
+  const fail = (problem: unknown): void => {
+    log.error("the enforcer ends", { problem: problem instanceof Error ? problem.stack : String(problem) });
     process.exit(1);
   };
-  process.on("uncaughtException", (error) => fail(error.stack ?? error.message));
   const daemon = Daemon.start({ config, log, onFatal: fail });
-  handleSignals(daemon, log);
-  await daemon;
+  const unhandle = handleSignals(daemon, log);
+  process.on("uncaughtException", fail);
+  try {
+    await daemon;
+  } catch (error) {
+    process.removeListener("uncaughtException", fail);
+    unhandle();
+    throw error;
+  }
 }
 
-function handleSignals(starting: Promise<Daemon>, log: Logger): void {
+/** Gives what takes the handlers away again. */
+function handleSignals(starting: Promise<Daemon>, log: Logger): () => void {
   let isStopping = false;
   const stop = (signal: string): void => {
     if (isStopping) return;
@@ -54,7 +61,14 @@ function handleSignals(starting: Promise<Daemon>, log: Logger): void {
     setTimeout(() => process.exit(0), STOP_TIMEOUT_MS).unref();
     void starting.then((daemon) => daemon.stop()).finally(() => process.exit(0));
   };
-  process.on("SIGTERM", stop);
-  process.on("SIGINT", stop);
-  process.on("SIGHUP", () => void starting.then((daemon) => daemon.reload()));
+  const reload = (): void => void starting.then((daemon) => daemon.reload());
+  const handlers = [
+    ["SIGTERM", stop],
+    ["SIGINT", stop],
+    ["SIGHUP", reload],
+  ] as const;
+  for (const [signal, handler] of handlers) process.on(signal, handler);
+  return () => {
+    for (const [signal, handler] of handlers) process.removeListener(signal, handler);
+  };
 }
