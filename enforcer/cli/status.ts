@@ -28,7 +28,7 @@ async function status(options: StatusOptions, environment: CommandEnvironment): 
 }
 
 /** Asks the enforcer at `socket`. Rejects with `OperationError`. */
-export async function fetchStatus(socket: string): Promise<StatusDocument> {
+async function fetchStatus(socket: string): Promise<StatusDocument> {
   const client = await ControlClient.connect(socket);
   try {
     const pus: PuDocument[] = [];

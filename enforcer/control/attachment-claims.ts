@@ -1,6 +1,6 @@
 /** Owns the checks of what an ADD claims about its namespace, before any identity is bound to it. */
 import { parseAddress } from "../../netlink/prefix.ts";
-import type { AddRequest, ControlError, Decoded } from "./messages.ts";
+import type { AddRequest, ControlError, ControlErrorCode, Decoded } from "./messages.ts";
 import type { Namespaces, PodInterface } from "./namespaces.ts";
 
 /** A namespace that is what the request says. Whoever gets it owns the descriptor. */
@@ -57,7 +57,7 @@ function addressProblem(request: AddRequest, { addresses: held }: PodInterface):
   };
 }
 
-function refuse(code: number, message: string): Decoded<never> {
+function refuse(code: ControlErrorCode, message: string): Decoded<never> {
   return { ok: false, error: { code, message } };
 }
 

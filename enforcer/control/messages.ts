@@ -154,14 +154,6 @@ export interface GcAnswer {
   readonly failures: readonly string[];
 }
 
-/** The answer to each op; those absent here answer with nothing but `ok`. */
-export interface PluginAnswers {
-  add: AddAnswer;
-  check: CheckAnswer;
-  gc: GcAnswer;
-  status: StatusAnswer;
-}
-
 export interface ControlError {
   readonly code: number;
   readonly message: string;

@@ -19,6 +19,7 @@ import type {
   AttachmentKey,
   CheckAnswer,
   CheckRequest,
+  ControlErrorCode,
   Decoded,
   GcAnswer,
   GcRequest,
@@ -397,7 +398,7 @@ export class PuTable {
 }
 
 /** The PU's whole attribute set: what the request says, and what only the enforcer may say. */
-export function deriveAttributes(
+function deriveAttributes(
   given: Readonly<Record<string, string>>,
   pod: PodReference | undefined,
   node: string,
@@ -420,14 +421,14 @@ function names(record: PuRecord): { pu: string; network: string; containerId: st
   return { pu: record.id, network: record.network, containerId: record.containerId, ifname: record.ifname };
 }
 
-function codeOf(error: unknown): number {
+function codeOf(error: unknown): ControlErrorCode {
   if (!(error instanceof OperationError)) return 105;
   if (error.code === "request-invalid" || error.code === "limit") return 7;
   if (error.code === "timeout" || error.code === "unreachable") return 11;
   return 105;
 }
 
-function refuse(code: number, message: string): Decoded<never> {
+function refuse(code: ControlErrorCode, message: string): Decoded<never> {
   return { ok: false, error: { code, message } };
 }
 

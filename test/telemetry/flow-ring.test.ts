@@ -10,6 +10,7 @@ function flow(timeMs: number): TimedFlow {
       verdict: "deny",
       reason: "no-rule",
       proof: "token",
+      reporter: "destination",
       protocol: "tcp",
       source: end,
       destination: end,

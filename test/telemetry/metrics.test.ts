@@ -5,7 +5,15 @@ import { Metrics } from "../../enforcer/telemetry/metrics.ts";
 
 function decision(verdict: "allow" | "deny", reason: Reason, latencyUs?: number): FlowRecord {
   const end = { address: new Uint8Array(16), port: 1 };
-  const record = { verdict, reason, proof: "token", protocol: "tcp", source: end, destination: end } as const;
+  const record = {
+    verdict,
+    reason,
+    proof: "token",
+    reporter: "destination",
+    protocol: "tcp",
+    source: end,
+    destination: end,
+  } as const;
   return latencyUs === undefined ? record : { ...record, latencyUs };
 }
 
