@@ -65,6 +65,7 @@ test: all
 	@$(NODE) test/run.ts
 
 demo: all
+	@$(NODE) test/prepare.ts iproute2 procps nftables tcpdump containernetworking-plugins
 	@$(NODE) test/demo/main.ts $(if $(POLICY),$(abspath $(POLICY)))
 
 install: all

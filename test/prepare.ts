@@ -1,4 +1,7 @@
-/** Installs what the tests need and the machine lacks: Debian packages, then Go programs. Says what it installs. */
+/**
+ * Installs what the tests need and the machine lacks: Debian packages, then Go programs. Says what it installs. As a program (`make demo`): the
+ * packages named by its arguments.
+ */
 import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { run } from "./harness/command.ts";
@@ -13,7 +16,7 @@ const packages: readonly (readonly [string, string])[] = [
   ["tcpdump", "tcpdump"],
   ["tshark", "tshark"],
   ["iperf3", "iperf3"],
-  ["busybox", "busybox-static"],
+  ["/var/lib/dpkg/info/busybox-static.list", "busybox-static"],
   ["/usr/lib/cni/ptp", "containernetworking-plugins"],
   ["containerd", "containerd"],
   ["runc", "runc"],
@@ -28,9 +31,16 @@ function isThere(name: string): boolean {
   return folders.some((folder) => existsSync(join(folder, name)));
 }
 
-async function installPackages(say: (line: string) => void): Promise<void> {
+async function installPackages(
+  say: (line: string) => void,
+  wanted = packages.map(([, name]) => name),
+): Promise<void> {
   const missing = packages.filter(([name]) => !isThere(name)).map(([, name]) => name);
-  if (missing.length === 0) return;
+  const needed = missing.filter((name) => wanted.includes(name));
+  if (needed.length > 0) await aptInstall(say, needed);
+}
+
+async function aptInstall(say: (line: string) => void, missing: readonly string[]): Promise<void> {
   say(`apt: ${missing.join(" ")}`);
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
   const install = ["apt-get", "-qq", "install", "-y", "--no-install-recommends", ...missing];
@@ -43,11 +53,15 @@ async function installPackages(say: (line: string) => void): Promise<void> {
 
 /** Does all it can; what could not be had is said, and the tests that need it are skipped (with CI=true: failures). */
 export async function prepare(say: (line: string) => void): Promise<void> {
-  for (const step of [installPackages, installGoTools]) {
+  for (const step of [() => installPackages(say), () => installGoTools(say)]) {
     try {
-      await step(say);
+      await step();
     } catch (error) {
       say(`cannot install everything: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
+}
+
+if (import.meta.main) {
+  await installPackages((line) => process.stdout.write(`${line}\n`), process.argv.slice(2));
 }
