@@ -45,11 +45,7 @@ async function runCase({ requirement, title, needs, run }: Case, plugin: string)
 }
 
 /** Opens a site for one case and closes it whatever happens. */
-async function atSite(
-  plugin: string,
-  needs: Case["needs"],
-  run: Case["run"],
-): Promise<Skip | undefined> {
+async function atSite(plugin: string, needs: Case["needs"], run: Case["run"]): Promise<Skip | undefined> {
   const site = await Site.open(plugin, needs);
   try {
     return await run(site);

@@ -1,12 +1,11 @@
 /** Owns ADD: a pod becomes a processing unit, or nothing changes. Source: CNI SPEC 1.1.0, "ADD". */
 import { decodeAddAnswer, decodeAnswer } from "../../enforcer/control/messages.ts";
-import type { AddAnswer, AddRequest } from "../../enforcer/control/messages.ts";
+import type { AddRequest } from "../../enforcer/control/messages.ts";
 import { attachmentKey, withEnforcer } from "../call.ts";
 import type { Call } from "../call.ts";
-import { CniError } from "../cni-error.ts";
 import { parseCniArgs, podReference } from "../cni-args.ts";
 import type { ControlConnection } from "../control-client.ts";
-import { install, ownerOf } from "../enforcement.ts";
+import { install } from "../enforcement.ts";
 import { collectLabels } from "../labels.ts";
 import { member } from "../json.ts";
 import type { PodNamespace } from "../pod-namespace.ts";
@@ -65,11 +64,8 @@ async function enforce(
   namespace: PodNamespace,
   request: AddRequest,
 ): Promise<void> {
-  const owner = ownerOf(request);
-  const answer: AddAnswer = await connection.request(request, decodeAddAnswer);
-  if (answer.puId !== owner.puId)
-    throw new CniError("protocol", "the enforcer's PU id is not this attachment's");
-  const undo = install(namespace, owner, answer);
+  const answer = await connection.request(request, decodeAddAnswer);
+  const undo = install(namespace, { puId: answer.puId, interfaceName: request.ifname }, answer);
   try {
     await connection.request({ op: "enforce", puId: answer.puId }, decodeAnswer);
   } catch (error) {

@@ -6,7 +6,7 @@ import { attachmentKey, withEnforcer } from "../call.ts";
 import type { Call } from "../call.ts";
 import { CniError, failures } from "../cni-error.ts";
 import type { ControlConnection } from "../control-client.ts";
-import { findAlteration, ownerOf } from "../enforcement.ts";
+import { findAlteration } from "../enforcement.ts";
 import { readPreviousResult } from "../previous-result.ts";
 import { inNamespace, podAddresses } from "./pod.ts";
 import type { PodInvocation } from "../environment.ts";
@@ -20,7 +20,7 @@ export async function check(call: CheckCall): Promise<void> {
     const key = attachmentKey(call);
     const request: CheckRequest = { op: "check", ...key, netnsCookie: namespace.cookie };
     const answer = await withEnforcer(call, (connection) => askUntilSettled(connection, request));
-    const problem = findAlteration(namespace, ownerOf(key), answer);
+    const problem = findAlteration(namespace, { puId: answer.puId, interfaceName: key.ifname }, answer);
     if (problem !== undefined) throw new CniError("rulesAltered", `the pod's rules were altered: ${problem}`);
   });
 }
