@@ -82,10 +82,12 @@ export interface FlowDocument {
   /** `policy/rule`, null where no rule decided. */
   readonly rule: string | null;
   readonly proof: "token" | "address" | "none";
+  /** Which end's enforcer decided. */
+  readonly reporter: "source" | "destination";
   readonly protocol: string;
   readonly source: FlowEndDocument;
   readonly destination: FlowEndDocument;
-  /** What this enforcer added, in microseconds; null where it didn't measure. */
+  /** How long the connection's segments had been with this enforcer when it decided, in microseconds; null where it didn't measure. */
   readonly latencyUs: number | null;
 }
 

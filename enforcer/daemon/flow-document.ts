@@ -12,6 +12,7 @@ export function flowDocument({ timeMs, record }: TimedFlow): FlowDocument {
     reason: record.reason,
     rule: record.rule ?? null,
     proof: record.proof,
+    reporter: record.reporter,
     protocol: record.protocol,
     source: endDocument(record.source),
     destination: endDocument(record.destination),

@@ -243,7 +243,7 @@ export class Datapath {
       this.#accept(held, verdictMark(this.#options.marks, held.mark, outcome.mark), outcome.packet);
     } else this.#drop(held, outcome.reason);
     if (outcome.emit !== undefined) this.#emit(held, outcome.emit, nowMs);
-    if (outcome.record !== undefined) this.#record(held, outcome.record);
+    this.#account(held, outcome);
   }
 
   /** The verdict goes first: conntrack sees a reset of ours as the end of the flow, and would call the packet invalid afterwards. */
@@ -252,9 +252,15 @@ export class Datapath {
     for (const emission of emissions) this.#guard(() => held.socket.namespace.emit(emission, nowMs));
   }
 
-  #record(held: HeldPacket, record: NonNullable<Extract<Outcome, { verdict: "drop" }>["record"]>): void {
-    const latencyUs = Math.round((this.#options.clock.now() - held.receivedMs) * 1_000);
-    this.#options.reporter.flow({ ...record, latencyUs }, this.#options.clock.wall());
+  /** Adds the packet's time to its handshake, and hands on the decision that was made with it. */
+  #account(held: HeldPacket, outcome: Exclude<Outcome, { verdict: "hold" }>): void {
+    const handshake = outcome.verdict === "accept" ? outcome.handshake : undefined;
+    if (handshake === undefined && outcome.record === undefined) return;
+    let spentMs = this.#options.clock.now() - held.receivedMs;
+    if (handshake !== undefined) spentMs = handshake.spentMs += spentMs;
+    if (outcome.record === undefined) return;
+    const latencyUs = Math.round(spentMs * 1_000);
+    this.#options.reporter.flow({ ...outcome.record, latencyUs }, this.#options.clock.wall());
   }
 
   #accept(held: HeldPacket, mark: number | undefined, packet: Uint8Array | undefined): void {
@@ -337,19 +343,26 @@ export class Datapath {
         this.#hold(held);
         return "budget-spent";
       }
-      if (answer === "source-exhausted") break;
-      this.#guard(() => this.#perform(outcome.work));
+      const refusal =
+        answer === "source-exhausted" ? "budget-spent" : this.#guard(() => this.#perform(outcome.work));
+      if (refusal !== undefined) {
+        this.#drop(held, refusal);
+        return "worked";
+      }
     }
-    this.#drop(held, "budget-spent");
+    this.#drop(held, "hold-expired");
     return "worked";
   }
 
-  /** The asymmetric work itself; its result, good or bad, lies in the cache afterwards. */
-  #perform(work: Work): void {
+  /** The asymmetric work itself; its result lies in the cache afterwards, but for keys that cannot be agreed: that is a reason. */
+  #perform(work: Work): Reason | undefined {
     const identities = this.#options.identities();
     if (work.kind === "verify") {
       identities.verify(work.suite, work.token, work.certificates, this.#options.clock.wall());
-    } else identities.agree(work.own, work.peer, work.role);
+      return undefined;
+    }
+    const keys = identities.agree(work.own, work.peer, work.role);
+    return typeof keys === "string" ? keys : undefined;
   }
 
   /** An operation of the kernel may fail (a namespace that has just gone): counted, never a crash. */

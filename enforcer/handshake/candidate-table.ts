@@ -6,6 +6,7 @@ import type { OwnToken, VerifiedIdentity } from "../identity/identity.ts";
 import type { FlowKey } from "./flow-key.ts";
 import type { FlowEntry } from "./flow-table.ts";
 import { FlowTable } from "./flow-table.ts";
+import type { Stopwatch } from "./outcome.ts";
 
 /** What a candidate's SYN-ACK was made of, so that each repetition has the same bytes, and the tag that its client must show. */
 export interface Answer {
@@ -18,7 +19,7 @@ export interface Answer {
   serverIsn: number;
 }
 
-export interface Candidate extends FlowEntry {
+export interface Candidate extends FlowEntry, Stopwatch {
   nextInBucket: this | undefined;
   readonly clientIsn: number;
   readonly th1: Uint8Array;

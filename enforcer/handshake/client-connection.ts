@@ -21,7 +21,7 @@ import type { FlowEntry } from "./flow-table.ts";
 import { attachMessage, payloadOf, stripMessage } from "./message-carrier.ts";
 import type { SynAckMessage } from "./messages.ts";
 import { decodeSynAck, encodeSyn, hasMagic, protocolVersion, suiteBit, synLength } from "./messages.ts";
-import type { Outcome } from "./outcome.ts";
+import type { Outcome, Stopwatch } from "./outcome.ts";
 import { acceptAuthorised, acceptUnchanged, drop, holdForAgreement, holdForVerification } from "./outcome.ts";
 import { clientTag, serverTag, tagsEqual } from "./proofs.ts";
 import { refuseOwnSyn, resetBothInbound, resetSender } from "./resets.ts";
@@ -30,7 +30,7 @@ import { hashSyn, hashSynAck } from "./transcript.ts";
 const noExtensions = new Uint8Array(0);
 const tagOptionLength = 20;
 
-export interface ClientConnection extends FlowEntry {
+export interface ClientConnection extends FlowEntry, Stopwatch {
   nextInBucket: this | undefined;
   readonly isn: number;
   /** What the SYN's payload is rebuilt from. */
@@ -103,6 +103,7 @@ function newConnection(state: EngineState, own: OwnToken): ClientConnection {
     window: state.packet.window,
     th1: noExtensions,
     proof: undefined,
+    spentMs: 0,
   };
 }
 
@@ -128,7 +129,7 @@ function attachSyn(state: EngineState, connection: ClientConnection): Outcome {
   const packet = attachMessage(state, payload, unwantedOptions);
   if (typeof packet === "string") return refuseSyn(state, packet);
   if (connection.th1.length === 0) connection.th1 = hashSyn(payload);
-  return { verdict: "accept", mark: "none", packet };
+  return { verdict: "accept", mark: "none", packet, handshake: connection };
 }
 
 function synPayload(state: EngineState, connection: ClientConnection): Uint8Array {
@@ -247,7 +248,7 @@ function acceptAnswer(
     sentUntil: connection.proof?.sentUntil ?? sequenceAdd(connection.isn, 1),
   };
   state.clients.touch(connection, state.nowMs);
-  return { verdict: "accept", mark: "judged", packet, ...(isFirst ? { record } : {}) };
+  return { verdict: "accept", mark: "judged", packet, handshake: connection, ...(isFirst ? { record } : {}) };
 }
 
 function refuseAnswer(

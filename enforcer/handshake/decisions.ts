@@ -46,6 +46,7 @@ export function recordDecision(state: EngineState, decision: Decision, context: 
     reason: decision.reason,
     ...(decision.rule === undefined ? {} : { rule: decision.rule }),
     proof: context.proof,
+    reporter: context.role === "client" ? "source" : "destination",
     protocol: protocolNames.get(state.packet.protocol) ?? String(state.packet.protocol),
     source: context.role === "client" ? self : other,
     destination: context.role === "client" ? other : self,

@@ -19,13 +19,15 @@ export interface FlowRecord {
   readonly rule?: string;
   /** What the decision rests on: a verified token, an address rule, or nothing. */
   readonly proof: "token" | "address" | "none";
+  /** Which end made the decision: the source's enforcer or the destination's. */
+  readonly reporter: "source" | "destination";
   /** `tcp`, `udp`, …, or the IP protocol number as text. */
   readonly protocol: string;
   /** Who asked (the client). */
   readonly source: FlowEnd;
   /** Who answers (the server), as this end saw it: a client that dialled a Service sees its VIP here. */
   readonly destination: FlowEnd;
-  /** Time that the enforcer added, filled in by the datapath. */
+  /** Time that the connection's segments had spent with this enforcer when it decided; filled in by the datapath. */
   readonly latencyUs?: number;
 }
 

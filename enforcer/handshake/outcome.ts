@@ -35,6 +35,11 @@ export type Work =
       readonly source: Uint8Array;
     };
 
+/** A handshake's time with this enforcer: the datapath adds what each of its segments took. */
+export interface Stopwatch {
+  spentMs: number;
+}
+
 /**
  * The verdict for one packet. `packet` replaces the one that came; it lies in a buffer of the engine and is valid until the next
  * call; undefined leaves the packet as it is. After `hold` nothing has changed: do the work and call again with the same bytes.
@@ -44,6 +49,8 @@ export type Outcome =
       readonly verdict: "accept";
       readonly mark: Mark;
       readonly packet: Uint8Array | undefined;
+      /** The handshake that the packet belongs to. */
+      readonly handshake?: Stopwatch;
       readonly emit?: readonly Emission[];
       readonly record?: FlowRecord;
     }

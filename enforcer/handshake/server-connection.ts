@@ -74,9 +74,10 @@ function admit(state: EngineState, message: SynMessage, peer: VerifiedIdentity):
   if (typeof packet === "string") return drop(packet);
   const th1 = hashSyn(payloadOf(state.packet));
   const known = state.candidates.find(state.key, state.packet.sequence, th1);
-  if (known === undefined && !state.candidates.add(newCandidate(state, th1, peer))) return drop("table-full");
+  const candidate = known ?? newCandidate(state, th1, peer);
+  if (known === undefined && !state.candidates.add(candidate)) return drop("table-full");
   if (known !== undefined) renew(state, known);
-  return { verdict: "accept", mark: "judged", packet };
+  return { verdict: "accept", mark: "judged", packet, handshake: candidate };
 }
 
 function newCandidate(state: EngineState, th1: Uint8Array, peer: VerifiedIdentity): Candidate {
@@ -89,6 +90,7 @@ function newCandidate(state: EngineState, th1: Uint8Array, peer: VerifiedIdentit
     peer,
     order: ++state.synCount,
     answer: undefined,
+    spentMs: 0,
   };
 }
 
@@ -125,7 +127,7 @@ function answerCandidate(state: EngineState, candidate: Candidate): Outcome {
   candidate.answer = answer;
   state.candidates.touch(candidate, state.nowMs);
   forgetFormer(state);
-  return { verdict: "accept", mark: "none", packet };
+  return { verdict: "accept", mark: "none", packet, handshake: candidate };
 }
 
 /** Our stack answers a new SYN: whatever had this 4-tuple before is over, and its proofs with it. */
@@ -228,7 +230,7 @@ function authorise(state: EngineState, candidate: Candidate, answer: Answer): Ou
   if (outcome.verdict !== "accept") return outcome;
   keepAnswered(state, candidate, answer);
   state.candidates.removeFlow(state.key);
-  return { ...outcome, record };
+  return { ...outcome, record, handshake: candidate };
 }
 
 function acceptTagged(state: EngineState, serverIsn: number): Outcome {

@@ -44,6 +44,7 @@ const flow = (port: number): FlowDocument => ({
   reason: "rule-allow",
   rule: "p/r",
   proof: "token",
+  reporter: "source",
   protocol: "tcp",
   source: { id: null, attributes: null, address: "10.0.0.1", port: 1 },
   destination: { id: null, attributes: null, address: "10.0.0.2", port },

@@ -7,6 +7,7 @@ const record: FlowRecord = {
   verdict: "deny",
   reason: "no-rule",
   proof: "none",
+  reporter: "destination",
   protocol: "tcp",
   source: end,
   destination: end,

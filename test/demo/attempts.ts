@@ -37,9 +37,9 @@ async function tryPair(from: Actor, to: Actor, policyFile: string): Promise<Tria
     timeoutMs: CONNECT_TIMEOUT_MS,
   });
   const expected = await policySays(from, to, policyFile);
-  const client = await seenBy(from, from, to);
+  const client = await seenBy(from, "source", from, to);
   // A connection that the client's end refused at the SYN never reached the server's.
-  const server = await seenBy(to, from, to, client?.reason === "no-egress" ? 0 : 1_000);
+  const server = await seenBy(to, "destination", from, to, client?.reason === "no-egress" ? 0 : 1_000);
   return { from, to, attempt, expected, client, server };
 }
 
@@ -69,10 +69,17 @@ function identity({ role }: Actor): string {
   return [...labels, "@ns=default", `@node=${role.node}`].join(",");
 }
 
-async function seenBy(witness: Actor, from: Actor, to: Actor, timeoutMs = 1_000): Promise<Seen | undefined> {
+async function seenBy(
+  witness: Actor,
+  reporter: "source" | "destination",
+  from: Actor,
+  to: Actor,
+  timeoutMs = 1_000,
+): Promise<Seen | undefined> {
   const find = async (): Promise<Seen | undefined> => {
     const flows = await witness.enforcer.flows();
-    return flows.filter((flow) => isBetween(flow, from, to)).at(-1) as Seen | undefined;
+    return flows.findLast((flow) => flow["reporter"] === reporter && isBetween(flow, from, to)) as
+      Seen | undefined;
   };
   return waitFor("a flow record", find, timeoutMs, 100).catch(() => undefined);
 }
