@@ -29,6 +29,9 @@ const defaultLimits: ControlLimits = {
 /** How long `close` waits for answers that are being written. */
 const CLOSE_GRACE_MS = 500;
 
+/** How long a refused client has to read why. */
+const REFUSED_LINGER_MS = 1000;
+
 export class ControlServer {
   readonly #options: ControlServerOptions;
   readonly #limits: ControlLimits;
@@ -108,10 +111,13 @@ export class ControlServer {
   }
 }
 
-/** Says why, and ends the connection; nothing that it sent is looked at. */
+/** Says why, and ends the connection; what it sends is thrown away unread, so that the kernel delivers the answer. */
 function refuse(socket: Socket, error: ControlError): void {
+  const timer = setTimeout(() => socket.destroy(), REFUSED_LINGER_MS);
   socket.on("error", () => socket.destroy());
-  socket.end(encodeError(error), () => socket.destroy());
+  socket.once("close", () => clearTimeout(timer));
+  socket.resume();
+  socket.end(encodeError(error));
 }
 
 /** Node has no public way to a socket's descriptor, but every libuv stream handle has `fd`. */
