@@ -26,10 +26,14 @@ export interface Trial {
 
 const CONNECT_TIMEOUT_MS = 2_000;
 
-/** Tries every ordered pair at once. */
+/** Tries every ordered pair: each pod in turn, all the others at once. */
 export async function tryAll(actors: readonly Actor[], policyFile: string): Promise<Trial[]> {
-  const pairs = actors.flatMap((from) => actors.filter((to) => to !== from).map((to) => [from, to] as const));
-  return Promise.all(pairs.map(([from, to]) => tryPair(from, to, policyFile)));
+  const trials: Trial[] = [];
+  for (const from of actors) {
+    const others = actors.filter((to) => to !== from);
+    trials.push(...(await Promise.all(others.map((to) => tryPair(from, to, policyFile)))));
+  }
+  return trials;
 }
 
 async function tryPair(from: Actor, to: Actor, policyFile: string): Promise<Trial> {

@@ -6,7 +6,8 @@
  */
 import { copyFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
-import { repository } from "../harness/binaries.ts";
+import { repository, triremeBinary } from "../harness/binaries.ts";
+import { run } from "../harness/command.ts";
 import { sweepDeadLabs, withLab, type Lab } from "../harness/lab.ts";
 import { connectTimes } from "../harness/traffic.ts";
 import { isAsExpected, tryAll, type Trial } from "./attempts.ts";
@@ -41,21 +42,21 @@ async function demo(lab: Lab, policyFile: string): Promise<boolean> {
 
 function showTrials(trials: readonly Trial[]): void {
   say("\nWho connects to whom (policy = `trireme policy test`, the rest was observed):");
-  say("  from   to:port        policy  connect()         client's end                   server's end");
+  say("  from   to:port        policy  connect()           client's end             server's end");
   for (const trial of trials) {
     const { from, to, attempt, expected, client, server } = trial;
     const target = `${to.role.name}:${to.role.port}`;
     const outcome = attempt.connectUs === undefined ? attempt.outcome : `connected ${ms(attempt.connectUs)}`;
-    const ends = `${endText(client).padEnd(30)} ${endText(server)}`;
+    const ends = `${endText(client, "asked, no answer").padEnd(24)} ${endText(server, "never asked")}`;
     const flag = isAsExpected(trial) ? " " : "!";
     say(
-      `${flag} ${from.role.name.padEnd(6)} ${target.padEnd(14)} ${expected.padEnd(7)} ${outcome.padEnd(17)} ${ends}`,
+      `${flag} ${from.role.name.padEnd(6)} ${target.padEnd(14)} ${expected.padEnd(7)} ${outcome.padEnd(19)} ${ends}`,
     );
   }
 }
 
-function endText(seen: Trial["client"]): string {
-  if (seen === undefined) return "never asked";
+function endText(seen: Trial["client"], none: string): string {
+  if (seen === undefined) return none;
   return `${seen.verdict} ${seen.rule ?? `(${seen.reason})`}`;
 }
 
@@ -122,6 +123,11 @@ async function main(): Promise<number> {
   if (!existsSync(policyFile)) {
     process.stderr.write(`demo: ${policyFile}: no such policy file\n`);
     return 2;
+  }
+  const check = await run([triremeBinary(), "policy", "check", policyFile]);
+  if (check.status !== 0) {
+    process.stderr.write(`${check.stdout}${check.stderr}`);
+    return 1;
   }
   // The lab removes everything when the process exits, however it comes to that.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
