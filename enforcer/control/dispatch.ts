@@ -10,6 +10,7 @@ import {
   type Decoded,
   type LogRequest,
   type PluginRequest,
+  type StatusAnswer,
 } from "./messages.ts";
 import {
   attributesDocument,
@@ -123,7 +124,7 @@ export class Dispatcher {
     }
   }
 
-  #status(): Decoded<object> {
+  #status(): Decoded<StatusAnswer> {
     const error = this.#sources.unreadiness();
     if (error !== undefined) return { ok: false, error };
     return { ok: true, value: { ready: true, enforcerVersion: this.#sources.enforcerVersion } };
