@@ -20,6 +20,8 @@ export interface Case {
   readonly requirement: number;
   readonly title: string;
   readonly needs: Need;
+  /** It measures what a busy machine can't do, so nothing else runs beside it. */
+  readonly isAlone?: true;
   /** Throws an assertion error if the plugin doesn't meet the requirement; gives a reason if this machine can't tell. */
   readonly run: (site: Site) => Promise<Skip | undefined>;
 }
@@ -137,6 +139,11 @@ export function readError(run: Run): ErrorObject {
   assert.ok(error.details === undefined || typeof error.details === "string", "details is no string");
   assert.doesNotMatch(run.stdout, /\\n\s+at /, "a stack trace");
   return error as ErrorObject;
+}
+
+/** The case, with the machine to itself. */
+export function alone(entry: Case): Case {
+  return { ...entry, isAlone: true };
 }
 
 /** An object without one of its members. */

@@ -17,13 +17,15 @@ export async function runAll(
   jobs: number,
 ): Promise<readonly Result[]> {
   const results = new Map<Case, Result>();
-  const waiting = [...cases];
+  const waiting = cases.filter(({ isAlone }) => isAlone !== true);
   const worker = async (): Promise<void> => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       results.set(next, await runCase(next, plugin));
     }
   };
   await Promise.all(Array.from({ length: jobs }, worker));
+  waiting.push(...cases.filter(({ isAlone }) => isAlone === true));
+  await worker();
   return cases.flatMap((entry) => results.get(entry) ?? []);
 }
 

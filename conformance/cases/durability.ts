@@ -4,7 +4,7 @@ import { chmodSync, chownSync, copyFileSync, renameSync, rmSync, statSync, symli
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { encodeAnswer, MAX_LINE_BYTES } from "../../enforcer/control/messages.ts";
-import { expectFailure, expectOutcome, steps } from "../case.ts";
+import { alone, expectFailure, expectOutcome, steps } from "../case.ts";
 import type { Case, Verb } from "../case.ts";
 import type { Pod } from "../pod.ts";
 import { isEnforced } from "../rules.ts";
@@ -170,8 +170,8 @@ async function replacedWhileRunning(site: Site): Promise<void> {
 }
 
 export const durabilityCases: readonly Case[] = [
-  steps(187, `${parallelAdds} parallel ADDs`, "enforcer", allAtOnce),
-  steps(188, `ADD and DEL in random order, ${mixRounds} rounds of ${mixPods} pods`, "enforcer", mixed),
+  alone(steps(187, `${parallelAdds} parallel ADDs`, "enforcer", allAtOnce)),
+  alone(steps(188, `ADD and DEL in random order, ${mixRounds} rounds of ${mixPods} pods`, "enforcer", mixed)),
   steps(189, "a stuck ADD blocks no other", "enforcer", stuckNeighbour),
   steps(191, "after a reboot /run is empty, and DEL succeeds", "pod", async (site) => {
     expectOutcome(await site.run({ verb: "ADD" }), "success");

@@ -50,10 +50,10 @@ async function ownNamespace(site: Site): Promise<void> {
 
 async function delOfOwnNamespace(site: Site): Promise<void> {
   expectOutcome(await site.run({ verb: "ADD" }), "success");
-  const before = await site.pod.exec("ip", "-j", "address");
+  const before = await site.pod.exec("ip", "-4", "-j", "address");
   const run = await inPod(site, { verb: "DEL" });
   assert.ok(run.exitCode === 0 || expectFailure(run, { code: 8 }).code === 8);
-  assert.equal(await site.pod.exec("ip", "-j", "address"), before);
+  assert.equal(await site.pod.exec("ip", "-4", "-j", "address"), before);
   assert.equal(isEnforced(site.pod.netns), true, "nothing in the plugin's own namespace changes");
 }
 
