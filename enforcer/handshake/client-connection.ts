@@ -23,6 +23,7 @@ import type { SynAckMessage } from "./messages.ts";
 import { decodeSynAck, encodeSyn, hasMagic, protocolVersion, suiteBit, synLength } from "./messages.ts";
 import type { Outcome, Stopwatch } from "./outcome.ts";
 import { acceptAuthorised, acceptUnchanged, drop, holdForAgreement, holdForVerification } from "./outcome.ts";
+import { leastMtus } from "./path-mtus.ts";
 import { clientTag, serverTag, tagsEqual } from "./proofs.ts";
 import { refuseOwnSyn, resetBothInbound, resetSender } from "./resets.ts";
 import { hashSyn, hashSynAck } from "./transcript.ts";
@@ -77,7 +78,9 @@ function forgetFormer(state: EngineState): void {
 function repeatSyn(state: EngineState, connection: ClientConnection): Outcome {
   state.clients.touch(connection, state.nowMs);
   if (connection.proof !== undefined) connection.proof.isTaken = false;
-  return attachSyn(state, connection);
+  const outcome = attachSyn(state, connection);
+  if (outcome.verdict === "drop") state.clients.remove(connection);
+  return outcome;
 }
 
 function openConnection(state: EngineState): Outcome {
@@ -306,21 +309,23 @@ export function sendToServer(state: EngineState): Outcome | undefined {
 function sendTagged(state: EngineState, proof: ServerProof): Outcome {
   const { packet } = state;
   const isRepeated = sequenceDifference(packet.sequence, proof.sentUntil) < 0;
-  const fits = packet.end - packet.networkOffset + tagOptionLength <= state.unit.mtu;
+  const fits = packet.end - packet.networkOffset + tagOptionLength <= state.pathMtu();
   const end = sequenceAdd(packet.sequence, payloadLength(packet) + ((packet.flags & tcpFin) !== 0 ? 1 : 0));
   const mustTag = proof.isTagDue || isRepeated;
   if (sequenceDifference(end, proof.sentUntil) > 0) proof.sentUntil = end;
   if (!mustTag && !fits) return acceptUnchanged;
-  const tagged = insertTag(state, proof.tagC);
+  const tagged = insertTag(state, proof.tagC, isRepeated);
   if (typeof tagged !== "string") proof.isTagDue = false;
   else return mustTag ? drop(tagged) : acceptUnchanged;
   return { verdict: "accept", mark: "none", packet: tagged };
 }
 
-function insertTag(state: EngineState, tagC: Uint8Array): Uint8Array | Reason {
-  const { rewriter, packet, unit } = state;
+/** What is sent again may have been too long with the tag, for a path that the stack knows better: this time it is no longer than the stack made it. */
+function insertTag(state: EngineState, tagC: Uint8Array, isRepeated: boolean): Uint8Array | Reason {
+  const { rewriter, packet } = state;
+  const madeLength = Math.max(packet.end - packet.networkOffset, leastMtus[packet.version]);
   rewriter.begin(packet);
   rewriter.insertTag(tagC);
-  rewriter.limitPacket(unit.mtu);
+  rewriter.limitPacket(isRepeated ? Math.min(madeLength, state.pathMtu()) : state.pathMtu());
   return rewriter.finish();
 }

@@ -10,6 +10,7 @@ import type { EngineEnvironment, ProcessingUnit } from "./environment.ts";
 import type { FlowKey } from "./flow-key.ts";
 import { loadFlowKey } from "./flow-key.ts";
 import { FlowTable } from "./flow-table.ts";
+import { PathMtus } from "./path-mtus.ts";
 import { RefusedSyns } from "./refused-syns.ts";
 import { RecentFlows } from "./recent-flows.ts";
 import { ResetBudget } from "./reset-budget.ts";
@@ -26,6 +27,7 @@ export class EngineState {
   readonly recent: RecentFlows;
   readonly refused: RefusedSyns;
   readonly resets: ResetBudget;
+  readonly paths: PathMtus;
   readonly tokens = new TokenLog();
   /** SYNs that the kernel was given, for `Candidate.order`. */
   synCount = 0;
@@ -57,6 +59,7 @@ export class EngineState {
     this.recent = new RecentFlows(limits.recent, limits.recentMs);
     this.refused = new RefusedSyns(limits.refused);
     this.resets = new ResetBudget(limits.resetsPerSecond);
+    this.paths = new PathMtus(limits.paths, limits.pathMs);
     this.packet = scratch.packet;
     this.key = scratch.key;
     this.rewriter = scratch.rewriter;
@@ -87,6 +90,11 @@ export class EngineState {
     if (this.isInbound) writeDestinationAddress(this.packet, into);
     else writeSourceAddress(this.packet, into);
     return into;
+  }
+
+  /** What a packet to the peer may measure, in bytes: the interface's MTU, or less where the path is known. */
+  pathMtu(): number {
+    return Math.min(this.unit.mtu, this.paths.mtuTo(this.key, this.nowMs));
   }
 
   localPort(): number {

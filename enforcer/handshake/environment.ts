@@ -28,6 +28,9 @@ export interface EngineLimits {
   readonly refused: number;
   /** Resets sent in answer to segments that belong to nothing. */
   readonly resetsPerSecond: number;
+  /** Destinations whose path MTU is known to be below the interface's, and for how long. */
+  readonly paths: number;
+  readonly pathMs: number;
 }
 
 export const defaultLimits: EngineLimits = {
@@ -42,6 +45,8 @@ export const defaultLimits: EngineLimits = {
   silentMs: 75_000,
   refused: 1024,
   resetsPerSecond: 100,
+  paths: 1024,
+  pathMs: 600_000,
 };
 
 /** What the datapath gives every engine of a worker. */

@@ -29,6 +29,7 @@ export function expireAll(state: EngineState, nowMs: number): Expiry[] {
   while (takeSilent(state.addressFlows, state) !== undefined);
   while (takeSilent(state.refused, state) !== undefined);
   state.recent.expire(nowMs);
+  state.paths.expire(nowMs);
   return expired;
 }
 

@@ -6,6 +6,7 @@ import type { EngineState } from "./engine-state.ts";
 import { loadQuotedFlowKey } from "./flow-key.ts";
 import type { Outcome } from "./outcome.ts";
 import { acceptUnchanged, drop } from "./outcome.ts";
+import { leastMtus } from "./path-mtus.ts";
 
 /** A datagram of any protocol but TCP. */
 export function judgeDatagram(state: EngineState): Outcome {
@@ -22,8 +23,22 @@ export function judgeDatagram(state: EngineState): Outcome {
 function judgeIcmpError(state: EngineState): Outcome {
   if (state.packet.quoted.protocol !== protocolTcp) return drop("icmp-unrelated");
   loadQuotedFlowKey(state.key, state.packet, state.keySeed);
+  if (state.packet.icmpMtu > 0 && quotesMessage(state)) learnMtu(state);
   const isRelated = quotesClient(state) || quotesServer(state) || quotesAddressFlow(state);
   return isRelated ? acceptUnchanged : drop("icmp-unrelated");
+}
+
+/** The very segment that carries our message to a peer that hasn't answered it. Only such an error is believed: its maker saw the segment. */
+function quotesMessage(state: EngineState): boolean {
+  const { sequence } = state.packet.quoted;
+  const connection = state.clients.find(state.key);
+  if (connection !== undefined) return connection.proof === undefined && connection.isn === sequence;
+  return quotesCandidate(state, sequence);
+}
+
+function learnMtu(state: EngineState): void {
+  const { icmpMtu, version } = state.packet;
+  state.paths.learn(state.key, Math.max(icmpMtu, leastMtus[version]), state.nowMs);
 }
 
 /** A pending SYN, or any segment between it and the highest sent while the server hasn't answered the tag. */
@@ -42,7 +57,10 @@ function quotesClient(state: EngineState): boolean {
 
 function quotesServer(state: EngineState): boolean {
   const { sequence } = state.packet.quoted;
-  if (state.answered.find(state.key)?.serverIsn === sequence) return true;
+  return state.answered.find(state.key)?.serverIsn === sequence || quotesCandidate(state, sequence);
+}
+
+function quotesCandidate(state: EngineState, sequence: number): boolean {
   for (const candidate of state.candidates.ofFlow(state.key))
     if (candidate.answer?.serverIsn === sequence) return true;
   return false;

@@ -15,6 +15,15 @@ export interface DialogueOptions {
   readonly port?: number;
   readonly limits?: Partial<EngineLimits>;
   readonly mtu?: number;
+  /** Labels of 31 characters that both pods have besides. */
+  readonly clientLabels?: number;
+  readonly serverLabels?: number;
+}
+
+/** `app.kubernetes.io/tagNN=valueNN` */
+function manyLabels(count: number): Record<string, string> {
+  const numbers = Array.from({ length: count }, (_, index) => String(index).padStart(2, "0"));
+  return Object.fromEntries(numbers.map((number) => [`app.kubernetes.io/tag${number}`, `value${number}`]));
 }
 
 /** web at port 40000 dials app at port 80. */
@@ -31,12 +40,14 @@ export class Dialogue {
     readonly toPort: number;
   };
 
-  constructor({ mode = "psk", version = 4, port = 80, limits = {}, mtu = 1500 }: DialogueOptions = {}) {
+  constructor(options: DialogueOptions = {}) {
+    const { mode = "psk", version = 4, port = 80, limits = {}, mtu = 1500 } = options;
+    const { clientLabels = 0, serverLabels = 0 } = options;
     this.domain = new Domain(mode);
     const nodeA = new TestNode(this.domain, "node-a", limits);
     const nodeB = new TestNode(this.domain, "node-b", limits);
-    this.client = new EnforcedPod(nodeA, nodeA.unit("a", { app: "web" }, mtu));
-    this.server = new EnforcedPod(nodeB, nodeB.unit("b", { app: "app" }, mtu));
+    this.client = new EnforcedPod(nodeA, nodeA.unit("a", { app: "web", ...manyLabels(clientLabels) }, mtu));
+    this.server = new EnforcedPod(nodeB, nodeB.unit("b", { app: "app", ...manyLabels(serverLabels) }, mtu));
     this.ends = { from: web[version], to: app[version], fromPort: 40_000, toPort: port };
   }
 
