@@ -29,6 +29,11 @@ export function puIdOf({ network, containerId, ifname }: AttachmentKey): string 
   return createHash("sha256").update(`${network}\0${containerId}\0${ifname}`).digest("hex").slice(0, 16);
 }
 
+/** The on-link prefixes of PUs that share a namespace, and so a rule set: each once, in one order. */
+export function onLinkPrefixesOf(records: readonly PuRecord[]): string[] {
+  return [...new Set(records.flatMap(({ onLinkPrefixes6 }) => onLinkPrefixes6))].sort();
+}
+
 /** A record as the text of its file. */
 export function encodeRecord(record: PuRecord): string {
   const { attributes, ...rest } = record;

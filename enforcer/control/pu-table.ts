@@ -28,7 +28,7 @@ import type {
 import type { Namespaces } from "./namespaces.ts";
 import type { ReleaseAnswer } from "./operator-messages.ts";
 import type { PuHost } from "./pu-host.ts";
-import { puIdOf, type PuRecord } from "./pu-record.ts";
+import { onLinkPrefixesOf, puIdOf, type PuRecord } from "./pu-record.ts";
 import type { RegistryFolder } from "./registry-folder.ts";
 
 export interface PuTableOptions {
@@ -207,11 +207,14 @@ export class PuTable {
     return { ok: true, value: this.#addAnswer(entry.record) };
   }
 
+  /** The rule set is one for all PUs of a namespace. */
   #addAnswer(record: PuRecord): AddAnswer {
+    const neighbours = [...this.#entries.values()].map((entry) => entry.record);
+    const sharing = neighbours.filter(({ netnsCookie }) => netnsCookie === record.netnsCookie);
     return {
       puId: record.id,
       markMask: this.#options.markMask,
-      onLinkPrefixes6: record.onLinkPrefixes6,
+      onLinkPrefixes6: onLinkPrefixesOf([record, ...sharing]),
     };
   }
 

@@ -10,7 +10,7 @@ const PROBE_TIMEOUT_MS = 1000;
 
 /**
  * Makes `server` listen at `path`: folder 0700 (made where it is missing), socket 0600. A socket file that nobody
- * listens at is replaced. Rejects with `OperationError` if somebody does, or the folder isn't root's alone to write.
+ * listens at is replaced. Rejects with `OperationError` if somebody does, or the folder is open to others.
  */
 export async function listenAt(server: Server, path: string): Promise<void> {
   if (Buffer.byteLength(path) > PATH_MAXIMUM_BYTES) {
@@ -27,8 +27,8 @@ function prepareFolder(folder: string): void {
     const stat = lstatSync(folder);
     if (!stat.isDirectory()) throw failure(`${folder} is not a folder (links are refused)`);
     if (stat.uid !== process.getuid?.()) throw failure(`folder ${folder} belongs to user ${stat.uid}`);
-    if ((stat.mode & 0o022) !== 0)
-      throw failure(`others can write to folder ${folder}: use one of mode 0700`);
+    if ((stat.mode & 0o077) !== 0)
+      throw failure(`folder ${folder} is open to others: the plugin only trusts one of mode 0700`);
   } catch (error) {
     if (error instanceof OperationError) throw error;
     throw failure(`cannot use folder ${folder}: ${textOf(error)}`, error);

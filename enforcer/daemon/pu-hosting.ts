@@ -11,9 +11,11 @@ export function hostPus(tokens: Tokens, link: WorkerLink, guard: RuleGuard, log:
   return {
     attach: async (pu) => {
       const token = tokens.add({ puId: pu.record.id, attributes: pu.record.attributes });
+      guard.prepare(pu);
       try {
         await link.attach(describe(pu), token);
       } catch (error) {
+        guard.unwatch(pu.record.id);
         tokens.remove(pu.record.id);
         // After a time-out the worker may still come to it.
         await detach(link, pu.record.id, log);

@@ -7,14 +7,18 @@ import { compareTables } from "../../netlink/nftables/compare.ts";
 import { Nftables } from "../../netlink/nftables/nftables.ts";
 import { Poller } from "../../netlink/poller.ts";
 import { Route } from "../../netlink/route.ts";
-import { renderRuleSet, tableFamily, tableName, type RuleOwner } from "../../plugin/rule-set.ts";
+import type { Table } from "../../netlink/nftables/model.ts";
+import { renderRuleSet, ruleOwners, tableFamily, tableName, type RuleOwner } from "../../plugin/rule-set.ts";
 import type { HostedPu } from "../control/pu-host.ts";
+import { onLinkPrefixesOf } from "../control/pu-record.ts";
 import type { Log } from "../log.ts";
 
 /** A change is looked at so long after it was told: whoever makes one often makes several. */
 const SETTLE_MS = 100;
 /** A pod that alters its rules all the time costs us one repair a second. */
 const REPAIR_INTERVAL_MS = 1_000;
+/** How long a DEL may take from the enforcer's part to the last change of the rules. */
+const DEL_MS = 5_000;
 
 export interface RuleGuardOptions {
   readonly markMask: number;
@@ -33,9 +37,13 @@ interface WatchedUnit {
 interface WatchedNamespace {
   readonly cookie: string;
   readonly units: Map<string, WatchedUnit>;
+  /** PUs that are being added beside these: their plugin is changing the rules. */
+  readonly pending: Set<string>;
   readonly monitors: readonly { readonly socket: MonitorSocket; readonly token: number }[];
   timer: NodeJS.Timeout | undefined;
   repairedMs: number;
+  /** Until then a change is the end of an attachment, and nothing to report. */
+  quietUntilMs: number;
 }
 
 export class RuleGuard {
@@ -56,16 +64,25 @@ export class RuleGuard {
     return this.#repairs;
   }
 
+  /** A PU is being added: the rules of its namespace are the plugin's to change until `watch` or `unwatch`. */
+  prepare({ record }: HostedPu): void {
+    this.#namespaces.get(record.netnsCookie)?.pending.add(record.id);
+  }
+
   /** Watches a PU whose rules are in place, or should be: they are looked at soon. Throws `NetlinkError`. */
   watch(pu: HostedPu): void {
     const namespace = this.#namespaces.get(pu.record.netnsCookie) ?? this.#open(pu);
     namespace.units.set(pu.record.id, { pu, interfaceIndex: indexOf(pu) });
+    namespace.pending.delete(pu.record.id);
     this.#schedule(namespace);
   }
 
   unwatch(puId: string): void {
     for (const namespace of this.#namespaces.values()) {
-      if (namespace.units.delete(puId) && namespace.units.size === 0) this.#close(namespace);
+      const isOurs = namespace.units.delete(puId) || namespace.pending.delete(puId);
+      if (!isOurs) continue;
+      if (namespace.units.size === 0) this.#close(namespace);
+      else namespace.quietUntilMs = this.#options.now() + DEL_MS;
     }
     this.#repairs.delete(puId);
   }
@@ -83,9 +100,11 @@ export class RuleGuard {
     const namespace: WatchedNamespace = {
       cookie: record.netnsCookie,
       units: new Map(),
+      pending: new Set(),
       monitors,
       timer: undefined,
       repairedMs: -Infinity,
+      quietUntilMs: -Infinity,
     };
     this.#namespaces.set(namespace.cookie, namespace);
     for (const { socket, token } of monitors) {
@@ -137,17 +156,18 @@ export class RuleGuard {
   #repair(namespace: WatchedNamespace): void {
     const units = [...namespace.units.values()];
     const [first] = units;
-    if (first === undefined) return;
+    if (first === undefined || namespace.pending.size > 0) return;
     const nftables = Nftables.open({ netns: first.pu.netnsFd });
     try {
+      const found = nftables.read(tableFamily, tableName);
+      const owners = ownersOf(units, first.pu.netnsFd, found);
       const wanted = renderRuleSet({
-        ...namesOf(units, first.pu.netnsFd),
+        interfaceNames: [...new Set(owners.map(({ interfaceName }) => interfaceName))],
+        owners,
         markMask: this.#options.markMask,
-        onLinkPrefixes6: first.pu.record.onLinkPrefixes6,
+        onLinkPrefixes6: onLinkPrefixesOf(units.map(({ pu }) => pu.record)),
       });
-      const differences = wanted.flatMap((table) =>
-        compareTables(table, nftables.read(tableFamily, tableName)),
-      );
+      const differences = wanted.flatMap((table) => compareTables(table, found));
       if (differences.length === 0) return;
       nftables.replace(wanted);
       this.#report(namespace, units, JSON.stringify(differences[0]));
@@ -158,6 +178,7 @@ export class RuleGuard {
 
   #report(namespace: WatchedNamespace, units: readonly WatchedUnit[], difference: string): void {
     namespace.repairedMs = this.#options.now();
+    if (namespace.repairedMs < namespace.quietUntilMs) return;
     for (const { pu } of units) {
       this.#repairs.set(pu.record.id, (this.#repairs.get(pu.record.id) ?? 0) + 1);
       this.#options.log.warn("rules had been altered, and were put back", { pu: pu.record.id, difference });
@@ -165,17 +186,18 @@ export class RuleGuard {
   }
 }
 
-/** The interfaces of these PUs as they are called now, and whose they are. */
-function namesOf(
-  units: readonly WatchedUnit[],
-  netnsFd: number,
-): { interfaceNames: string[]; owners: RuleOwner[] } {
+/**
+ * Whose rules the namespace should have: those of the PUs that we watch, on their interfaces as they are called now, and of
+ * whoever else the table names. What is enforced never becomes less here: a PU that we could not take up stays closed.
+ */
+function ownersOf(units: readonly WatchedUnit[], netnsFd: number, found: Table | undefined): RuleOwner[] {
   const names = interfaceNames(netnsFd);
-  const owners = units.map(({ pu, interfaceIndex }) => ({
+  const ours = units.map(({ pu, interfaceIndex }) => ({
     puId: pu.record.id,
     interfaceName: (interfaceIndex === undefined ? undefined : names.get(interfaceIndex)) ?? pu.record.ifname,
   }));
-  return { interfaceNames: [...new Set(owners.map(({ interfaceName }) => interfaceName))], owners };
+  const others = ruleOwners(found).filter(({ puId }) => !ours.some((owner) => owner.puId === puId));
+  return [...ours, ...others];
 }
 
 function indexOf({ record, netnsFd }: HostedPu): number | undefined {

@@ -385,7 +385,7 @@ describe("the socket", () => {
   test.each<[string, () => void]>([
     ["a file", () => writeFileSync(path, "")],
     ["a link", () => symlinkSync("/etc/passwd", path)],
-    ["in a folder that others write to", () => chmodSync(join(folder, "run"), 0o777)],
+    ["in a folder that is open to others", () => chmodSync(join(folder, "run"), 0o755)],
     ["too long", () => (path = join(folder, "run", "x".repeat(100)))],
   ])("that is %s is refused", async (_, make) => {
     mkdirSync(join(folder, "run"), { mode: 0o700 });
