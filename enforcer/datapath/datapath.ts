@@ -9,7 +9,12 @@
  */
 import { netnsCookie } from "../../netlink/netns.ts";
 import { Poller } from "../../netlink/poller.ts";
-import { createQueuePacket, decodeQueuePacket, VerdictWriter } from "../../netlink/queue.ts";
+import {
+  createQueuePacket,
+  decodeQueuePacket,
+  VerdictWriter,
+  type QueuePacket,
+} from "../../netlink/queue.ts";
 import { ReceiveBatch } from "../../netlink/receive-batch.ts";
 import type { LimitsConfig } from "../config/config.ts";
 import type { EngineEnvironment } from "../handshake/environment.ts";
@@ -197,7 +202,7 @@ export class Datapath {
       this.#options.reporter.count("queue-error");
       return;
     }
-    const unit = socket.namespace.unitOf(queued.inDevice === 0 ? queued.outDevice : queued.inDevice);
+    const unit = socket.namespace.unitOf(deviceOf(queued));
     if (unit === undefined) {
       this.#dropUnknown(socket);
       return;
@@ -374,6 +379,12 @@ export class Datapath {
       return undefined;
     }
   }
+}
+
+/** The PU's interface. What a pod forwards has both devices, also on its way out. */
+function deviceOf({ queue, inDevice, outDevice }: QueuePacket): number {
+  const isInbound = queue <= 2 || queue === 5;
+  return isInbound ? inDevice : outDevice;
 }
 
 function sourceKey(work: Work): string {
