@@ -40,7 +40,7 @@ describe("a second interface of the same pod", () => {
 
   test("is a unit of its own, and both pass CHECK", async () => {
     const { pus } = await pair.serverEnforcer.json(["status"]);
-    const names = (pus as JsonObject[]).map(({ network, ifname }) => `${String(network)} ${String(ifname)}`);
+    const names = (pus as { network: string; ifname: string }[]).map((pu) => `${pu.network} ${pu.ifname}`);
     expect(names.sort()).toEqual(["pods eth0", "second net1"]);
     await chain.check(attachment, result);
     await pair.server.check();

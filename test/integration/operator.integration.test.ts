@@ -67,14 +67,14 @@ describe("what operators see", () => {
     const allowed = { verdict: "allow", reason: "rule-allow", rule: "server/in", ...common, port: 8080 };
     const denied = { verdict: "deny", reason: "no-rule", rule: null, ...common, port: 8081 };
     expect(known).toEqual([...Array.from({ length: ALLOWED }, () => allowed), denied]);
-    const times = flows.map(({ time }) => String(time));
+    const times = flows.map(({ time }) => time as string);
     expect(times).toEqual([...times].sort());
   });
 
   test("release opens the pod, and only asked twice", async () => {
     const { server, serverEnforcer, cluster } = pair;
-    const [pu] = (await serverEnforcer.json(["status"]))["pus"] as JsonObject[];
-    const id = String(pu?.["id"]);
+    const [pu] = (await serverEnforcer.json(["status"]))["pus"] as { id: string }[];
+    const id = pu?.id ?? "";
     expect((await serverEnforcer.trireme(["release", id])).status).not.toBe(0);
     expect((await connect(cluster.router, server.address, 8080, { timeoutMs: 500 })).outcome).toBe("timeout");
     expect((await serverEnforcer.trireme(["release", id, "--yes"])).status).toBe(0);
