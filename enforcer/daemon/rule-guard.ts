@@ -19,6 +19,10 @@ const SETTLE_MS = 100;
 const REPAIR_INTERVAL_MS = 1_000;
 /** How long a DEL may take from the enforcer's part to the last change of the rules. */
 const DEL_MS = 5_000;
+/** IFNAMSIZ, less the zero at the end. */
+const INTERFACE_NAME_BYTES = 15;
+/** Attachments that are kept closed in one namespace without a PU of ours. */
+const OTHERS_MAX = 16;
 
 export interface RuleGuardOptions {
   readonly markMask: number;
@@ -81,8 +85,13 @@ export class RuleGuard {
     for (const namespace of this.#namespaces.values()) {
       const isOurs = namespace.units.delete(puId) || namespace.pending.delete(puId);
       if (!isOurs) continue;
-      if (namespace.units.size === 0) this.#close(namespace);
-      else namespace.quietUntilMs = this.#options.now() + DEL_MS;
+      if (namespace.units.size === 0) {
+        this.#close(namespace);
+        continue;
+      }
+      namespace.quietUntilMs = this.#options.now() + DEL_MS;
+      // What happened while an ADD was under way has not been looked at.
+      this.#schedule(namespace);
     }
     this.#repairs.delete(puId);
   }
@@ -196,8 +205,15 @@ function ownersOf(units: readonly WatchedUnit[], netnsFd: number, found: Table |
     puId: pu.record.id,
     interfaceName: (interfaceIndex === undefined ? undefined : names.get(interfaceIndex)) ?? pu.record.ifname,
   }));
-  const others = ruleOwners(found).filter(({ puId }) => !ours.some((owner) => owner.puId === puId));
-  return [...ours, ...others];
+  const others = ruleOwners(found).filter(
+    ({ puId, interfaceName }) => isInterfaceName(interfaceName) && !ours.some((owner) => owner.puId === puId),
+  );
+  return [...ours, ...others.slice(0, OTHERS_MAX)];
+}
+
+/** A pod can make chains of any name: what can be no interface's is nobody's. */
+function isInterfaceName(name: string): boolean {
+  return Buffer.byteLength(name) <= INTERFACE_NAME_BYTES;
 }
 
 function indexOf({ record, netnsFd }: HostedPu): number | undefined {

@@ -1,4 +1,5 @@
 /** Two attachments of one pod: two processing units behind the queues of one namespace. */
+import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cniPluginFolder, repository } from "../harness/binaries.ts";
@@ -50,6 +51,24 @@ describe("a second interface of the same pod", () => {
     const node = pair.serverEnforcer.node.namespace;
     expect((await connect(node, `${SECOND}.2`, PORT, { timeoutMs: 700 })).outcome).toBe("timeout");
   });
+
+  test("stays closed after a restart with a registry that has lost it", async () => {
+    const { client, server, serverEnforcer } = pair;
+    const { pus } = await serverEnforcer.json(["status"]);
+    const lost = String((pus as JsonObject[]).find(({ ifname }) => ifname === "net1")?.["id"]);
+    await serverEnforcer.stop();
+    const records = readdirSync(serverEnforcer.stateFolder, { recursive: true, encoding: "utf8" });
+    const files = records.filter((file) => file.includes(lost));
+    expect(files).not.toEqual([]);
+    for (const file of files) rmSync(join(serverEnforcer.stateFolder, file));
+    await serverEnforcer.start();
+    await server.exec(["nft", "insert", "rule", "inet", "trireme", "in", "accept"]);
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    const node = serverEnforcer.node.namespace;
+    expect((await connect(node, `${SECOND}.2`, PORT, { timeoutMs: 700 })).outcome).toBe("timeout");
+    await server.check();
+    expect((await connect(client.namespace, server.address, PORT)).outcome).toBe("connected");
+  }, 30_000);
 
   test("leaves the first one working, before and after its DEL", async () => {
     const { client, server } = pair;

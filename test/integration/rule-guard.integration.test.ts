@@ -7,6 +7,9 @@ import { createPair, type Pair } from "./pair.ts";
 
 const PORT = 8080;
 
+const madeUpOwner =
+  "add chain inet trireme pu_0123456789abcdef_longer-than-any-interface; insert rule inet trireme in accept";
+
 describe("the rules of a running pod", () => {
   const lab = new Lab();
   let pair: Pair;
@@ -23,6 +26,7 @@ describe("the rules of a running pod", () => {
     ["lose their table", ["nft", "delete", "table", "inet", "trireme"]],
     ["lose the rules of a chain", ["nft", "flush", "chain", "inet", "trireme", "in"]],
     ["get a rule that opens", ["nft", "insert", "rule", "inet", "trireme", "in", "accept"]],
+    ["get a chain as of another attachment, with no interface's name", ["nft", madeUpOwner]],
   ])("when they %s, they are put back, and status says so", async (_, command) => {
     const before = await rules();
     await execOk(pair.server.namespace, command);
