@@ -2,22 +2,17 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Lab } from "../harness/lab.ts";
 import { connect, startEchoServer } from "../harness/traffic.ts";
+import { manyLabels } from "./labels.ts";
 import { createPair, type Pair } from "./pair.ts";
 
 const PORT = 8080;
-
-/** `app.kubernetes.io/tagNN=valueNN`: 31 characters. */
-function labels(count: number): Record<string, string> {
-  const numbers = Array.from({ length: count }, (_, index) => String(index).padStart(2, "0"));
-  return Object.fromEntries(numbers.map((number) => [`app.kubernetes.io/tag${number}`, `value${number}`]));
-}
 
 describe.each(["psk", "pki"] as const)("twenty labels of 31 characters at both ends, mode %s", (mode) => {
   const lab = new Lab();
   let pair: Pair;
 
   beforeAll(async () => {
-    pair = await createPair(lab, { mode, clientLabels: labels(20), serverLabels: labels(20) });
+    pair = await createPair(lab, { mode, clientLabels: manyLabels(20), serverLabels: manyLabels(20) });
     await startEchoServer(lab, pair.server.namespace, PORT);
   }, 60_000);
   afterAll(() => lab.close());
