@@ -66,9 +66,20 @@ export async function connect(
   return attempt;
 }
 
-/** Starts a UDP echo server in a namespace (both families) and waits until it listens. */
-export async function startUdpEcho(lab: Lab, namespace: string, port: number): Promise<BackgroundProcess> {
-  const server = lab.start(namespace, [nodeBinary, join(programs, "udp-echo.ts"), "serve", String(port)]);
+/** Starts a UDP echo server in a namespace (both families, unless `host` is an address) and waits until it listens. */
+export async function startUdpEcho(
+  lab: Lab,
+  namespace: string,
+  port: number,
+  host = "::",
+): Promise<BackgroundProcess> {
+  const server = lab.start(namespace, [
+    nodeBinary,
+    join(programs, "udp-echo.ts"),
+    "serve",
+    String(port),
+    host,
+  ]);
   await server.waitForOutput(/^listening/m);
   return server;
 }
