@@ -10,7 +10,7 @@
  */
 import type { OwnToken, PairKeys, VerifiedIdentity } from "../identity/identity.ts";
 import { addressesEqual } from "../packet/addresses.ts";
-import { payloadLength, tcpAck, tcpFin, tcpRst } from "../packet/packet.ts";
+import { optionSigned, payloadLength, tcpAck, tcpFin, tcpRst } from "../packet/packet.ts";
 import { sequenceAdd, sequenceDifference } from "../packet/sequence.ts";
 import type { Reason } from "../reason.ts";
 import { sendAddressSyn, unwantedOptions } from "./address-flow.ts";
@@ -50,6 +50,8 @@ interface ServerProof {
   isTaken: boolean;
   /** The next segment must carry the tag, whatever of its data has to wait. */
   isTagDue: boolean;
+  /** Of signed segments that were sent again, the last one had the tag. */
+  isRepeatTagged: boolean;
   /** The sequence number after the highest byte that our kernel has sent. */
   sentUntil: number;
 }
@@ -248,6 +250,7 @@ function acceptAnswer(
     serverIsn: state.packet.sequence,
     isTaken: true,
     isTagDue: true,
+    isRepeatTagged: false,
     sentUntil: connection.proof?.sentUntil ?? sequenceAdd(connection.isn, 1),
   };
   state.clients.touch(connection, state.nowMs);
@@ -305,18 +308,37 @@ export function sendToServer(state: EngineState): Outcome | undefined {
   return sendTagged(state, connection.proof);
 }
 
-/** Tags what is due, what is sent again, and whatever has room; a full segment goes as it is the first time. */
+/**
+ * Whether the segment in hand gets the tag: what is due and what is sent again must, and whatever has room may; a full one goes as it is
+ * the first time.
+ *
+ * The server's stack gets the tag with all but the first segment, once the kernel passes them by their mark. It doesn't mind, unless the
+ * segment is signed: so these have it when it is due, and of the repetitions every other one has it.
+ */
+function tagNeed(state: EngineState, proof: ServerProof, isRepeated: boolean): "must" | "may" | "none" {
+  const { packet } = state;
+  if (proof.isTagDue) return "must";
+  if ((packet.options & optionSigned) !== 0) return isRepeated && takeTurn(proof) ? "must" : "none";
+  if (isRepeated) return "must";
+  const length = packet.end - packet.networkOffset + tagOptionLength;
+  return length <= state.pathMtu() ? "may" : "none";
+}
+
+function takeTurn(proof: ServerProof): boolean {
+  proof.isRepeatTagged = !proof.isRepeatTagged;
+  return proof.isRepeatTagged;
+}
+
 function sendTagged(state: EngineState, proof: ServerProof): Outcome {
   const { packet } = state;
   const isRepeated = sequenceDifference(packet.sequence, proof.sentUntil) < 0;
-  const fits = packet.end - packet.networkOffset + tagOptionLength <= state.pathMtu();
+  const need = tagNeed(state, proof, isRepeated);
   const end = sequenceAdd(packet.sequence, payloadLength(packet) + ((packet.flags & tcpFin) !== 0 ? 1 : 0));
-  const mustTag = proof.isTagDue || isRepeated;
   if (sequenceDifference(end, proof.sentUntil) > 0) proof.sentUntil = end;
-  if (!mustTag && !fits) return acceptUnchanged;
+  if (need === "none") return acceptUnchanged;
   const tagged = insertTag(state, proof.tagC, isRepeated);
   if (typeof tagged !== "string") proof.isTagDue = false;
-  else return mustTag ? drop(tagged) : acceptUnchanged;
+  else return need === "must" ? drop(tagged) : acceptUnchanged;
   return { verdict: "accept", mark: "none", packet: tagged };
 }
 
