@@ -18,7 +18,7 @@ import {
 import { ReceiveBatch } from "../../netlink/receive-batch.ts";
 import type { LimitsConfig } from "../config/config.ts";
 import type { EngineEnvironment } from "../handshake/environment.ts";
-import type { Emission, Outcome, Queue, Work } from "../handshake/outcome.ts";
+import { drop, type Emission, type Outcome, type Queue, type Work } from "../handshake/outcome.ts";
 import type { IdentityCache } from "../identity/verifier.ts";
 import type { OwnToken } from "../identity/identity.ts";
 import type { Reason } from "../reason.ts";
@@ -235,8 +235,17 @@ export class Datapath {
       this.#accept(held, undefined, undefined);
       return;
     }
-    const outcome = unit.engine.step(held.queue, held.packet, nowMs, this.#options.clock.wall());
-    this.#carryOut(held, outcome, nowMs);
+    this.#carryOut(held, this.#step(held, nowMs), nowMs);
+  }
+
+  /** An engine throws for nothing that a packet can hold. Should one do so, it costs that packet, and not the thread that serves all pods. */
+  #step({ unit, queue, packet }: HeldPacket, nowMs: number): Outcome {
+    try {
+      return unit.engine.step(queue, packet, nowMs, this.#options.clock.wall());
+    } catch (error) {
+      this.#options.reporter.note(error);
+      return drop("internal-error");
+    }
   }
 
   #carryOut(held: HeldPacket, outcome: Outcome, nowMs: number): void {
@@ -336,9 +345,8 @@ export class Datapath {
 
   /** Steps, works, and steps again; a packet can need its token verified and its keys agreed, and no more than that. */
   #stepAndWork(held: HeldPacket, nowMs: number): "worked" | "budget-spent" {
-    const { engine } = held.unit;
     for (let works = 0; works <= WORKS_PER_PACKET; works += 1) {
-      const outcome = engine.step(held.queue, held.packet, nowMs, this.#options.clock.wall());
+      const outcome = this.#step(held, nowMs);
       if (outcome.verdict !== "hold") {
         this.#carryOut(held, outcome, nowMs);
         return "worked";

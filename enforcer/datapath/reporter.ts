@@ -29,6 +29,12 @@ export class Reporter {
   /** An operation of the kernel that failed. */
   failure(error: unknown): void {
     this.count("queue-error");
+    this.note(error);
+  }
+
+  /** An error that the operator should read; its packet is counted elsewhere. */
+  note(error: unknown): void {
+    this.#isChanged = true;
     if (this.#failures.size < FAILURES_KEPT)
       this.#failures.add(error instanceof Error ? error.message : String(error));
   }
