@@ -17,7 +17,7 @@ ADDON := netlink/prebuilds/linux-x64/netlink.node
 BINARIES := build/trireme-cni build/trireme
 SOURCES := $(shell find plugin enforcer netlink install/build -name '*.ts' -o -name '*.json' 2>/dev/null)
 
-NEEDS_ROOT := $(filter demo test,$(MAKECMDGOALS))
+NEEDS_ROOT := $(filter demo test bench,$(MAKECMDGOALS))
 ifneq ($(filter-out help clean uninstall,$(or $(MAKECMDGOALS),all)),)
 ifeq ($(shell node -e 'process.stdout.write(String(parseInt(process.versions.node) >= 20))' 2>/dev/null),true)
 else
@@ -30,13 +30,14 @@ $(error make $(firstword $(NEEDS_ROOT)) needs root: it makes network namespaces)
 endif
 endif
 
-.PHONY: all test lint demo install uninstall clean help
+.PHONY: all test lint demo bench install uninstall clean help
 all: $(BINARIES)
 
 help:
 	@echo 'make                     build/trireme-cni (the CNI plugin) and build/trireme (daemon and command)'
 	@echo 'make demo [POLICY=FILE]  two nodes, several pods, and who may connect to whom (root)'
 	@echo 'make test                everything that is tested (root; installs what it needs)'
+	@echo 'make bench [QUICK=1]     us beside no rules, conntrack and a reader in C; build/bench.json (root; 15 or 3 min)'
 	@echo 'make lint                types, lint, format, layers, unused code'
 	@echo 'make install             to PREFIX=$(PREFIX), CNI_BIN_DIR=$(CNI_BIN_DIR), under DESTDIR'
 	@echo 'make uninstall           removes what install wrote'
@@ -67,6 +68,10 @@ test: all
 demo: all
 	@$(NODE) test/prepare.ts iproute2 procps nftables tcpdump containernetworking-plugins
 	@$(NODE) test/demo/main.ts $(if $(POLICY),$(abspath $(POLICY)))
+
+bench: all
+	@$(NODE) test/prepare.ts iproute2 procps nftables iptables iperf3 containernetworking-plugins
+	@$(NODE) test/bench/main.ts $(if $(QUICK),--quick)
 
 install: all
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' CNI_BIN_DIR='$(CNI_BIN_DIR)' SYSTEMD_DIR='$(SYSTEMD_DIR)' \

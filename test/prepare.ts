@@ -1,6 +1,6 @@
 /**
- * Installs what the tests need and the machine lacks: Debian packages, then Go programs. Says what it installs. As a program (`make demo`): the
- * packages named by its arguments.
+ * Installs what the tests need and the machine lacks: Debian packages, then Go programs. Says what it installs. As a program
+ * (`make demo`, `make bench`): the packages named by its arguments.
  */
 import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
@@ -16,6 +16,7 @@ const packages: readonly (readonly [string, string])[] = [
   ["tcpdump", "tcpdump"],
   ["tshark", "tshark"],
   ["iperf3", "iperf3"],
+  ["iptables", "iptables"],
   ["/var/lib/dpkg/info/busybox-static.list", "busybox-static"],
   ["/usr/lib/cni/ptp", "containernetworking-plugins"],
   ["containerd", "containerd"],

@@ -57,12 +57,19 @@ export class CniChain {
   readonly list: NetworkList;
   readonly #namespace: string | undefined;
   readonly #pluginFolders: readonly string[];
+  readonly #environment: Readonly<Record<string, string>>;
 
-  /** `namespace`: the node's, in which plugins are executed. `pluginFolders`: CNI_PATH. */
-  constructor(list: NetworkList, namespace: string | undefined, pluginFolders: readonly string[]) {
+  /** `namespace`: the node's, in which plugins are executed. `pluginFolders`: CNI_PATH. `environment`: what plugins get beside CNI_*. */
+  constructor(
+    list: NetworkList,
+    namespace: string | undefined,
+    pluginFolders: readonly string[],
+    environment: Readonly<Record<string, string>> = {},
+  ) {
     this.list = list;
     this.#namespace = namespace;
     this.#pluginFolders = pluginFolders;
+    this.#environment = environment;
   }
 
   /** ADDs through the whole list and gives the last result. On failure throws PluginFailure; the caller DELs, as runtimes do. */
@@ -88,7 +95,7 @@ export class CniChain {
     if (failures.length > 0) throw failures[0] as Error;
   }
 
-  /** Runs one verb of one plugin with an environment of CNI_* alone. */
+  /** Runs one verb of one plugin with an environment of CNI_* and what the chain was given. */
   run(
     verb: string,
     plugin: PluginEntry,
@@ -110,6 +117,7 @@ export class CniChain {
     return exec(this.#namespace, [this.#find(plugin.type)], {
       input: JSON.stringify(config),
       env: {
+        ...this.#environment,
         CNI_COMMAND: verb,
         CNI_CONTAINERID: attachment.containerId,
         CNI_NETNS: attachment.netnsPath,
