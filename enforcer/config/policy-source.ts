@@ -61,6 +61,7 @@ export class PolicySource {
   #timer: NodeJS.Timeout | undefined;
   #current: Policy = emptyPolicy;
   #lastText: string | undefined;
+  #isValid = false;
 
   constructor(path: string, events: PolicySourceEvents) {
     this.#path = path;
@@ -72,9 +73,9 @@ export class PolicySource {
     return this.#current;
   }
 
-  /** Reads the file now, as SIGHUP demands; the events tell what came of it. */
+  /** Reads the file now, as SIGHUP demands; the events tell what came of it, and problems are told again. */
   reload(): void {
-    this.#lastText = undefined;
+    if (!this.#isValid) this.#lastText = undefined;
     this.#look();
   }
 
@@ -96,6 +97,7 @@ export class PolicySource {
     this.#lastText = state;
     const result: PolicyResult =
       typeof text === "string" ? parsePolicy(text, this.#path) : { ok: false, problems: [text] };
+    this.#isValid = result.ok;
     if (result.ok) {
       this.#current = result.policy;
       this.#events.onPolicy(result.policy);

@@ -72,7 +72,10 @@ export class Daemon {
     this.#hub = new TelemetryHub(config.limits.flowRecords, log);
     this.#link = new WorkerLink(startWorker(), {
       onReport: (report) => this.#hub.takeReport(report),
-      onPolicyApplied: (generation) => log.debug("policy in force", { generation }),
+      onPolicyApplied: (generation) => {
+        this.#hub.metrics.setPolicyGeneration(generation);
+        log.debug("policy in force", { generation });
+      },
       onDeath: (problem) => options.onFatal(`the datapath worker died: ${problem}`),
     });
     this.#tokens = new Tokens({

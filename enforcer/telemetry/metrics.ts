@@ -39,6 +39,11 @@ export class Metrics {
     help: "Processing units that are enforced.",
     registers: [this.#registry],
   });
+  readonly #policyGeneration = new Gauge({
+    name: "trireme_policy_generation",
+    help: "Which policy decides, counted from the start: it grows with every valid file that is loaded.",
+    registers: [this.#registry],
+  });
   readonly #added = new Histogram({
     name: "trireme_connect_added_seconds",
     help: "Time that this enforcer added to the setup of an authorised connection.",
@@ -89,6 +94,11 @@ export class Metrics {
 
   #count(reason: Reason, count: number): void {
     this.#counters.set(reason, (this.#counters.get(reason) ?? 0) + count);
+  }
+
+  /** The datapath decides by this policy from now on. */
+  setPolicyGeneration(generation: number): void {
+    this.#policyGeneration.set(generation);
   }
 
   /** Counts one request of the plugin. `code` 0 is a granted one. */

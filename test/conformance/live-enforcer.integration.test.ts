@@ -132,12 +132,12 @@ describe("the enforcer away", () => {
   }, 60_000);
 });
 
-describe("143: a registry file cut short", () => {
+describe("143: a registry file and its copy cut short", () => {
   it("fails neither the start of the enforcer nor the DEL", async () => {
     const [cut, whole] = [await site.addPod(), await site.addPod()];
     for (const pod of [cut, whole]) await succeed("ADD", pod);
     const id = puIdOf({ network: "pods", containerId: cut.name, ifname: "eth0" });
-    truncateSync(join(enforcer.stateFolder, `${id}.json`), 0);
+    for (const file of ["json", "copy"]) truncateSync(join(enforcer.stateFolder, `${id}.${file}`), 0);
     await restart();
     expect(await enforced()).toEqual([whole.name]);
     for (const pod of [cut, whole]) await succeed("DEL", pod);

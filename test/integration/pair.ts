@@ -21,6 +21,8 @@ export interface PairOptions {
   readonly policy?: string;
   /** Of the enforcers' configuration. */
   readonly config?: JsonObject;
+  /** `ADDRESS:PORT` for /metrics, in each node's namespace. */
+  readonly metrics?: string;
   readonly clientLabels?: Readonly<Record<string, string>>;
   readonly serverLabels?: Readonly<Record<string, string>>;
 }
@@ -51,10 +53,11 @@ export async function startEnforcers(
   nodes: readonly Node[],
   options: PairOptions,
 ): Promise<Enforcer[]> {
-  const { mode, policy = allowAll, config = {} } = options;
+  const { mode, policy = allowAll, config = {}, metrics } = options;
   const psk = newPsk();
   const authority = mode === "pki" ? await createAuthority(lab) : undefined;
-  const enforcers = nodes.map((node) => new Enforcer(node, { config: { ...config, mode } }));
+  const settings = { config: { ...config, mode }, ...(metrics === undefined ? {} : { metrics }) };
+  const enforcers = nodes.map((node) => new Enforcer(node, settings));
   for (const enforcer of enforcers) {
     if (authority === undefined) enforcer.writePsk(psk);
     else await authority.issue(enforcer);
