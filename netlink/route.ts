@@ -27,8 +27,10 @@ const IFA_LOCAL = 2;
 const RTA_DST = 1;
 const RTA_OIF = 4;
 const RTA_GATEWAY = 5;
+const RTA_METRICS = 8;
 const RTA_VIA = 18;
 const RTA_TABLE = 15;
+const RTAX_MTU = 2;
 
 const RTN_UNICAST = 1;
 const RT_TABLE_MAIN = 254;
@@ -68,6 +70,8 @@ export interface RouteEntry {
   readonly viaGateway: boolean;
   readonly gateway: Uint8Array | undefined;
   readonly table: number;
+  /** What the route says of packets' size, in bytes; undefined if it leaves that to the interface. */
+  readonly mtu: number | undefined;
   /** RTN_*: 1 unicast, 2 local, 3 broadcast, 5 multicast. */
   readonly type: number;
 }
@@ -177,6 +181,7 @@ export function decodeRoute(payload: Uint8Array): Decoded<RouteEntry | undefined
       viaGateway: gateway !== undefined || attributes.bytes(RTA_VIA) !== undefined,
       gateway,
       table: attributes.u32(RTA_TABLE) ?? header.getUint8(4),
+      mtu: attributes.nested(RTA_METRICS)?.u32(RTAX_MTU),
       type: header.getUint8(7),
     };
   });

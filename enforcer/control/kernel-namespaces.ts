@@ -1,7 +1,7 @@
 /** The real `Namespaces`: the kernel's, by way of netlink. */
 import { closeFd, netnsCookie, openNetns, sameNetns } from "../../netlink/netns.ts";
 import { formatPrefix, type Prefix } from "../../netlink/prefix.ts";
-import { Route } from "../../netlink/route.ts";
+import { Route, type Link, type RouteEntry } from "../../netlink/route.ts";
 import { LIMITS } from "./messages.ts";
 import type { Namespaces, PodInterface } from "./namespaces.ts";
 
@@ -23,7 +23,7 @@ function inspect(fd: number, ifname: string): PodInterface | undefined {
     const link = route.links().find(({ name }) => name === ifname);
     if (link === undefined) return undefined;
     return {
-      mtu: link.mtu,
+      mtu: leastMtu(link, route.routes()),
       addresses: route.addresses(link.index).map(({ prefix }) => prefix.address),
       onLinkPrefixes6: route
         .onLinkPrefixes(link.index, 6)
@@ -34,6 +34,12 @@ function inspect(fd: number, ifname: string): PodInterface | undefined {
   } finally {
     route.close();
   }
+}
+
+/** What fits whichever way out of the interface: a route may allow less than the interface does. */
+function leastMtu(link: Link, routes: readonly RouteEntry[]): number {
+  const own = routes.filter(({ index }) => index === link.index).map(({ mtu }) => mtu ?? link.mtu);
+  return Math.min(link.mtu, ...own);
 }
 
 /** fe80::/10, which the rule set has anyway. */
