@@ -25,7 +25,7 @@ import type { Outcome, Stopwatch } from "./outcome.ts";
 import { acceptAuthorised, acceptUnchanged, drop, holdForAgreement, holdForVerification } from "./outcome.ts";
 import { leastMtus } from "./path-mtus.ts";
 import { clientTag, serverTag, tagsEqual } from "./proofs.ts";
-import { refuseOwnSyn, resetBothInbound, resetSender } from "./resets.ts";
+import { refuseOwnSyn, resetBothInbound, resetBothOutbound, resetSender } from "./resets.ts";
 import { hashSyn, hashSynAck } from "./transcript.ts";
 
 const noExtensions = new Uint8Array(0);
@@ -305,7 +305,7 @@ export function sendToServer(state: EngineState): Outcome | undefined {
   if (connection === undefined) return undefined;
   if ((state.packet.flags & tcpRst) !== 0) return acceptUnchanged;
   if (connection.proof === undefined) return resetSender(state);
-  return sendTagged(state, connection.proof);
+  return sendTagged(state, connection, connection.proof);
 }
 
 /**
@@ -329,7 +329,7 @@ function takeTurn(proof: ServerProof): boolean {
   return proof.isRepeatTagged;
 }
 
-function sendTagged(state: EngineState, proof: ServerProof): Outcome {
+function sendTagged(state: EngineState, connection: ClientConnection, proof: ServerProof): Outcome {
   const { packet } = state;
   const isRepeated = sequenceDifference(packet.sequence, proof.sentUntil) < 0;
   const need = tagNeed(state, proof, isRepeated);
@@ -338,8 +338,15 @@ function sendTagged(state: EngineState, proof: ServerProof): Outcome {
   if (need === "none") return acceptUnchanged;
   const tagged = insertTag(state, proof.tagC, isRepeated);
   if (typeof tagged !== "string") proof.isTagDue = false;
-  else return need === "must" ? drop(tagged) : acceptUnchanged;
+  else return need === "must" ? giveUp(state, connection, tagged) : acceptUnchanged;
   return { verdict: "accept", mark: "none", packet: tagged };
+}
+
+/** The tag never finds room in this stack's segments: better an error at once than silence. */
+function giveUp(state: EngineState, connection: ClientConnection, reason: Reason): Outcome {
+  state.clients.remove(connection);
+  const record = recordDecision(state, refusal(reason), { role: "client", proof: "none" });
+  return resetBothOutbound(state, reason, record);
 }
 
 /** What is sent again may have been too long with the tag, for a path that the stack knows better: this time it is no longer than the stack made it. */

@@ -28,9 +28,13 @@ export function resetBothInbound(state: EngineState, mark: "none" | "judged", re
 /** A segment that belongs to nothing: reset to both ends, as far as the budget goes. */
 export function resetStray(state: EngineState): Outcome {
   if (!state.resets.take(state.nowMs)) return drop("no-connection");
-  if (state.isInbound) return resetBothInbound(state, "none");
+  return state.isInbound ? resetBothInbound(state, "none") : resetBothOutbound(state, "no-connection");
+}
+
+/** Our own stack's segment doesn't leave: both ends get a reset in its place. */
+export function resetBothOutbound(state: EngineState, reason: Reason, record?: FlowRecord): Outcome {
   const emit = [...resetTo(state, "self"), ...resetTo(state, "peer")];
-  return { verdict: "drop", reason: "no-connection", emit };
+  return { verdict: "drop", reason, emit, ...(record === undefined ? {} : { record }) };
 }
 
 /** As `resetStray`, but only the end that sent the segment learns of it. */

@@ -1,7 +1,7 @@
 /** Segments that TCP-MD5 (RFC 2385) or TCP-AO (RFC 5925) signs: what the other stack gets is, byte for byte, what was signed. Source: PROTOCOL.md, "Signed segments". */
 import { describe, expect, test } from "vitest";
 import { Dialogue } from "./dialogue.ts";
-import { ACK, PSH, readSegment } from "./segments.ts";
+import { ACK, PSH, readSegment, RST } from "./segments.ts";
 
 const signature = "00112233445566778899aabbccddeeff";
 /** As Linux lays them out; MD5 leaves timestamps out, since both don't fit. */
@@ -104,13 +104,17 @@ test("without room for the marker a signed SYN goes without it, and nothing give
   expect(last(d.server.delivered).equals(packet)).toBe(true);
 });
 
-test("without room for the tag a signed segment is dropped, with the reason", () => {
+test("without room for the tag the connection is refused, with the reason", () => {
   const d = new Dialogue();
   const options = `0101 080a 00000001 00000001 ${ao}`;
   d.client.send(d.syn({ options }));
   d.client.receive(d.wireSynAck(last(d.client.sent)));
   d.client.send(d.ack({ options, flags: ACK | PSH }));
   expect(d.client.lastCrossing).toMatchObject({ verdict: "drop", reason: "options-full" });
+  expect(d.client.records.at(-1)).toMatchObject({ verdict: "deny", reason: "options-full" });
+  expect(readSegment(last(d.client.sent)).flags & RST).toBe(RST);
+  expect(readSegment(last(d.client.delivered)).flags & RST).toBe(RST);
+  expect(d.client.engine.counts().pending).toBe(0);
 });
 
 function last(packets: readonly Buffer[]): Buffer {
