@@ -35,6 +35,14 @@ export const NETLINK_NETFILTER = 12;
 const answerBytes = 128 * 1024;
 const dumpAttempts = 5;
 
+/** Shared by the thread's sockets, since what an answer holds is copied at once; hundreds of sockets would each keep one otherwise. */
+let threadAnswers: ReceiveBatch | undefined;
+
+function answersOfThread(): ReceiveBatch {
+  threadAnswers ??= new ReceiveBatch(1, answerBytes);
+  return threadAnswers;
+}
+
 export interface SocketOptions {
   /** Descriptor of the namespace; the calling thread's own if absent. Not needed any more once the socket is open. */
   readonly netns?: number | undefined;
@@ -61,7 +69,6 @@ export function prepareForFlood(fd: number, receiveBufferBytes: number): void {
 export class NetlinkSocket {
   readonly fd: number;
   readonly #timeoutMs: number;
-  readonly #answers = new ReceiveBatch(1, answerBytes);
   readonly #writer = new MessageWriter();
   #sequence = 1;
   #sendBufferBytes = 64 * 1024;
@@ -105,9 +112,10 @@ export class NetlinkSocket {
 
   /** The next datagram's messages, of which the payloads are copies; none if `deadlineMs` (monotonic) is over. */
   receive(operation: string, deadlineMs: number): Message[] | undefined {
+    const answers = answersOfThread();
     for (;;) {
-      const count = this.#answers.receive(this.fd);
-      if (count > 0 && this.#answers.length(0) > 0) return this.#messages(operation);
+      const count = answers.receive(this.fd);
+      if (count > 0 && answers.length(0) > 0) return copyMessages(operation, answers);
       if (count > 0) continue;
       const leftMs = Math.ceil(deadlineMs - performance.now());
       if (leftMs <= 0) return undefined;
@@ -129,12 +137,6 @@ export class NetlinkSocket {
     this.#writer.end();
     this.send(operation, this.#writer.written());
     return this.#collect(operation, sequence);
-  }
-
-  #messages(operation: string): Message[] {
-    if (this.#answers.truncated(0))
-      throw new NetlinkError(`${operation}: answer over ${answerBytes} bytes`, EBADMSG);
-    return understood(operation, decodeMessages(this.#answers.bytes.slice(0, this.#answers.length(0))));
   }
 
   #collect(operation: string, sequence: number): Message[] {
@@ -159,6 +161,11 @@ export class NetlinkSocket {
     const result = addon().setOption(this.fd, SOL_SOCKET, SO_SNDBUFFORCE, bytes * 2);
     this.#sendBufferBytes = checked("set SO_SNDBUFFORCE", result) + bytes;
   }
+}
+
+function copyMessages(operation: string, answers: ReceiveBatch): Message[] {
+  if (answers.truncated(0)) throw new NetlinkError(`${operation}: answer over ${answerBytes} bytes`, EBADMSG);
+  return understood(operation, decodeMessages(answers.bytes.slice(0, answers.length(0))));
 }
 
 /** The decoded value. Throws NetlinkError EBADMSG with the reason if there is none. */
