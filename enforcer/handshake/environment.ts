@@ -51,7 +51,7 @@ export const defaultLimits: EngineLimits = {
 
 /** What the datapath gives every engine of a worker. */
 export interface EngineEnvironment {
-  readonly identities: Pick<IdentityCache, "lookup" | "pairKeys">;
+  readonly identities: Pick<IdentityCache, "lookup" | "pairKeys" | "doubt">;
   readonly networks: NetworkMap;
   /** The policy in force now. */
   readonly policy: () => CompiledPolicy;

@@ -218,9 +218,10 @@ function receiveTagged(state: EngineState, answered: Answered | undefined): Outc
   return acceptTagged(state, answered.serverIsn);
 }
 
-/** The client has proved itself. Policy is asked again: it may have changed since the SYN. */
+/** The client has proved itself. Trust and policy are asked again: they may have changed since the SYN. */
 function authorise(state: EngineState, candidate: Candidate, answer: Answer): Outcome {
-  const decision = judgeClient(state, candidate.peer);
+  const doubt = state.environment.identities.doubt(candidate.peer, state.wallMs);
+  const decision = doubt === undefined ? judgeClient(state, candidate.peer) : refusal(doubt);
   const context = { role: "server", proof: "token", peer: candidate.peer } as const;
   const record = recordDecision(state, decision, context);
   if (decision.verdict === "deny") {

@@ -40,6 +40,8 @@ export interface DecodedCertificate {
 export interface TrustedCertificate {
   readonly claims: CertificateClaims;
   readonly publicKey: KeyObject;
+  /** The CA key that signed it. */
+  readonly authorityId: string;
 }
 
 /** Makes a certificate, as it travels. Throws `OperationError` where a verifier would refuse it. */
@@ -88,7 +90,7 @@ export function trustCertificate(bytes: Uint8Array, trust: TrustSnapshot): Trust
   }
   const publicKey = importP256(claims.publicKey);
   return publicKey
-    ? { claims, publicKey }
+    ? { claims, publicKey, authorityId }
     : refuse("certificate-malformed", "its key is not on the curve P-256");
 }
 

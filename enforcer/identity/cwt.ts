@@ -155,7 +155,9 @@ class CwtVerifier implements TokenVerifier {
     const publicKey = claims.publicKey && importX25519(claims.publicKey);
     if (!publicKey) return refuse("token-key", "the token has no X25519 key");
     const { node, trustDomain, notBeforeSeconds, expiresSeconds } = certificate.claims;
-    const identity = this.#identity(evidence, { suite: 1, publicKey, pskId: undefined, node, trustDomain });
+    const { authorityId } = certificate;
+    const named = { suite: 1, publicKey, pskId: undefined, authorityId, node, trustDomain } as const;
+    const identity = this.#identity(evidence, named);
     return { ok: true, identity: this.#within(identity, notBeforeSeconds, expiresSeconds) };
   }
 
@@ -175,7 +177,8 @@ class CwtVerifier implements TokenVerifier {
       return refuse("token-signature", `pre-shared key ${psk.id} did not make its MAC`);
     }
     const [node = ""] = claims.attributes.get("@node") ?? [];
-    const named = { suite: 2, publicKey: undefined, pskId: psk.id, node, trustDomain } as const;
+    const shared = { publicKey: undefined, pskId: psk.id, authorityId: undefined } as const;
+    const named = { suite: 2, ...shared, node, trustDomain } as const;
     return { ok: true, identity: this.#identity(evidence, named) };
   }
 
@@ -254,7 +257,10 @@ interface Evidence extends OpenedToken {
   readonly nowWallMs: number;
 }
 
-type NamedBy = Pick<VerifiedIdentity, "suite" | "publicKey" | "pskId" | "node" | "trustDomain">;
+type NamedBy = Pick<
+  VerifiedIdentity,
+  "suite" | "publicKey" | "pskId" | "authorityId" | "node" | "trustDomain"
+>;
 
 /** Takes a token apart as its suite demands; the header's algorithm is only compared. */
 export function openToken(suite: Suite, token: Uint8Array): OpenedToken | Refusal {

@@ -48,6 +48,8 @@ export interface VerifiedIdentity {
   readonly publicKey: KeyObject | undefined;
   /** Names the pre-shared key; suite 2 only. */
   readonly pskId: string | undefined;
+  /** Names the CA key that vouches for the node; suite 1 only. */
+  readonly authorityId: string | undefined;
   /** Wall clock between which this enforcer accepts the token, its clock skew and the certificate's validity included. */
   readonly notBeforeMs: number;
   readonly expiresAtMs: number;

@@ -105,6 +105,16 @@ export class IdentityCache {
     return result;
   }
 
+  /** Why an identity that was verified before would be refused now: its time is over, or who vouched for it is trusted no more. */
+  doubt(identity: VerifiedIdentity, nowWallMs: number): Reason | undefined {
+    const { authorities, psks, trustDomain } = this.#trust;
+    if (nowWallMs < identity.notBeforeMs) return "token-not-yet-valid";
+    if (nowWallMs >= identity.expiresAtMs) return "token-expired";
+    if (identity.trustDomain !== trustDomain) return "token-trust-domain";
+    if (identity.suite === 1) return authorities.has(identity.authorityId ?? "") ? undefined : "ca-unknown";
+    return psks.has(identity.pskId ?? "") ? undefined : "psk-unknown";
+  }
+
   /** The pair's keys, or undefined: then hold the packet, and call `agree`. `role` is our own. No asymmetric work. */
   pairKeys(own: OwnToken, peer: VerifiedIdentity, role: Role): PairKeys | undefined {
     const pair = this.#pairs.get(pairName(own, peer));

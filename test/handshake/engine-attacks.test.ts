@@ -1,15 +1,19 @@
 /** Each entry of the "must resist" list, forged against an engine. Source: design, "Must resist"; THREAT-MODEL.md. */
-import { createHash, createHmac, hkdfSync, randomBytes } from "node:crypto";
+import { createHash, createHmac, createPublicKey, hkdfSync, randomBytes } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { decodeSyn, decodeSynAck, encodeSyn, encodeSynAck } from "../../enforcer/handshake/messages.ts";
 import type { SynAckMessage, SynMessage } from "../../enforcer/handshake/messages.ts";
 import { clientTag, serverTag } from "../../enforcer/handshake/proofs.ts";
 import { hashSyn, hashSynAck } from "../../enforcer/handshake/transcript.ts";
+import { encodeTokenClaims } from "../../enforcer/identity/claims.ts";
+import { signCose } from "../../enforcer/identity/cose.ts";
+import { cwtCodec } from "../../enforcer/identity/cwt.ts";
 import type { OwnToken } from "../../enforcer/identity/identity.ts";
+import { rawX25519 } from "../../enforcer/identity/keys.ts";
 import { Dialogue, lastDelivered, takeOne } from "./dialogue.ts";
 import { EnforcedPod } from "./enforced-pod.ts";
 import type { Mode } from "./fixtures.ts";
-import { Domain, TestNode, tokenLifetimeMs } from "./fixtures.ts";
+import { Domain, startWallMs, TestNode, tokenLifetimeMs } from "./fixtures.ts";
 import { ACK, alter, flip, readSegment, RST, SYN } from "./segments.ts";
 
 const modes: { mode: Mode }[] = [{ mode: "psk" }, { mode: "pki" }];
@@ -315,6 +319,48 @@ describe("stolen and foreign tokens", () => {
     }
   });
 
+  test("a certificate used outside its limits: a node's key under another node's name, or beyond what it may assert", () => {
+    const d = new Dialogue({ mode: "pki" });
+    const other = d.domain.signer("node-x");
+    const narrow = d.domain.signer("node-a", ["@node=node-a"]);
+    for (const signer of [{ ...other, node: "node-a" }, narrow]) {
+      const subject = { puId: "00000000000000aa", attributes: d.client.unit.attributes };
+      const { bytes, certificates } = cwtCodec.minter(signer).mint(subject, d.server.wallMs);
+      d.server.receive(withSyn(d.wireSyn(), { token: bytes, certificates }));
+      expect(d.server.lastCrossing).toMatchObject({ verdict: "drop", reason: "token-attributes" });
+    }
+    expectUnauthorised(d.server);
+  });
+
+  test("another's public key inside one's own token: the tags of that other don't fit", () => {
+    const d = new Dialogue({ mode: "pki" });
+    const signer = d.domain.signer("node-a");
+    const victim = d.client.unit.current;
+    if (signer.suite !== 1 || victim?.privateKey === undefined) throw new Error("suite 1 has keys");
+    const payload = encodeTokenClaims({
+      puId: "00000000000000aa",
+      issuedSeconds: startWallMs / 1000,
+      expiresSeconds: startWallMs / 1000 + 600,
+      attributes: d.client.unit.attributes,
+      publicKey: rawX25519(createPublicKey(victim.privateKey)),
+      trustDomain: undefined,
+    });
+    const token = signCose(signer.privateKey, undefined, "trireme-cni token v1", payload);
+    const syn = withSyn(d.wireSyn(), { token, certificates: [signer.certificate] });
+    const answer = d.wireSynAck(syn);
+    const message = synAckOf(answer);
+    const { identities } = d.client.node;
+    const peer = identities.verify(1, message.token, message.certificates, startWallMs);
+    if (!peer.ok) throw new Error(peer.reason);
+    const keys = identities.agree(victim, peer.identity, "client");
+    if (typeof keys === "string") throw new Error(keys);
+    const th2 = hashSynAck(hashSyn(readSegment(syn).data), readSegment(answer).data);
+    const tag = clientTag(keys.kC, th2, message.tag).toString("hex");
+    d.server.receive(d.ack({ options: `fd147472${tag}` }));
+    expect(d.server.lastCrossing).toMatchObject({ verdict: "drop", reason: "tag-invalid" });
+    expectUnauthorised(d.server);
+  });
+
   test("the same PSK under another trust domain is refused", () => {
     const secret = randomBytes(32);
     const nodeA = new TestNode(new Domain("psk", "evil.example", secret), "node-a");
@@ -343,6 +389,33 @@ describe("stolen and foreign tokens", () => {
       d.client.clockSkewMs = Math.sign(skewMs) * 50_000;
       expectConnects(d, synAck);
     }
+  });
+});
+
+describe.each(modes)("$mode: trust that ended in mid-handshake", ({ mode }) => {
+  const endings = [
+    [
+      "its key",
+      (d: Dialogue): void => {
+        d.server.node.identities.replaceTrust(new Domain(mode).trust());
+      },
+    ],
+    [
+      "its time",
+      (d: Dialogue): void => {
+        d.server.clockSkewMs = tokenLifetimeMs + 61_000;
+      },
+    ],
+  ] as const;
+
+  test.each(endings)("%s: the ACK authorises nothing, and both ends learn of it", (_, end) => {
+    const d = new Dialogue({ mode });
+    const ack = d.wireAck(d.wireSynAck(d.wireSyn()));
+    end(d);
+    d.server.receive(ack);
+    expect(d.server.records.at(-1)).toMatchObject({ verdict: "deny", proof: "token" });
+    expect(d.server.delivered.map(readSegment).at(-1)?.flags).toBe(RST | ACK);
+    expectUnauthorised(d.server);
   });
 });
 
@@ -467,6 +540,13 @@ describe("with the pre-shared key alone", () => {
     );
     const expected = createHmac("sha256", kS).update("S").update(th2).digest().subarray(0, 16);
     expect(Buffer.from(synAckOf(synAck).tag).toString("hex")).toBe(expected.toString("hex"));
+    client.receive(synAck);
+    const ack = takeOne(client, () => client.send(d.ack()));
+    const kC = Buffer.from(
+      hkdfSync("sha256", secret, salt, Buffer.concat([Buffer.from("C"), ...tokens]), 32),
+    );
+    const tagC = createHmac("sha256", kC).update("C").update(th2).update(expected).digest().subarray(0, 16);
+    expect(readSegment(ack).options).toContain(`fd147472${tagC.toString("hex")}`);
   });
 });
 

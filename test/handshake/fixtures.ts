@@ -120,7 +120,7 @@ export class Domain {
     };
   }
 
-  signer(node: string): Signer {
+  signer(node: string, assert: readonly string[] = ["*"]): Signer {
     const common = { trustDomain: this.name, node, tokenLifetimeMs };
     if (this.mode === "psk") return { suite: 2, psk: this.psk(), ...common };
     const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
@@ -132,7 +132,7 @@ export class Domain {
       publicKey,
       notBeforeSeconds,
       expiresSeconds,
-      assert: ["*"],
+      assert,
     };
     const certificate = issueCertificate(request, this.authority.privateKey);
     return { suite: 1, privateKey, certificate, certificateExpiresAtMs: expiresSeconds * 1000, ...common };

@@ -6,7 +6,7 @@ import { describe, expect, it } from "vitest";
 import { encodeTokenClaims, type TokenClaims } from "../../enforcer/identity/claims.ts";
 import { cwtCodec } from "../../enforcer/identity/cwt.ts";
 import type { OwnToken, Suite, TrustSnapshot, VerifyResult } from "../../enforcer/identity/identity.ts";
-import { compressP256, rawX25519, thumbprint } from "../../enforcer/identity/keys.ts";
+import { compressP256, keyId, rawX25519, thumbprint } from "../../enforcer/identity/keys.ts";
 import { OperationError } from "../../enforcer/operation-error.ts";
 import {
   attributesOf,
@@ -78,6 +78,7 @@ describe.each(suites)("suite %i", (suite) => {
         trustDomain,
         node: "node-a",
         pskId: suite === 2 ? pskA.id : undefined,
+        authorityId: suite === 1 ? keyId(authority.publicKey) : undefined,
         publicKey: result.ok ? result.identity.publicKey : undefined,
         notBeforeMs: nowMs - minuteMs,
         expiresAtMs: nowMs + 11 * minuteMs,
