@@ -10,6 +10,8 @@ import { compilePrograms, runLoad, startLoadServer } from "./programs.ts";
 
 const profileFolder = join(repository, "build/profile");
 const ROWS = 30;
+/** Until what runs often has been compiled. */
+const warmUp = { concurrency: 32, count: 12_000, seconds: 10 };
 
 /** What V8 writes: a tree of call frames, and which node each sample met. */
 interface CpuProfile {
@@ -41,6 +43,7 @@ async function record(mode: "psk" | "pki", seconds: number): Promise<number> {
     const { client, server } = pair;
     await prepareForLoad([client.namespace, server.namespace]);
     await startLoadServer(lab, [server.namespace]);
+    await runLoad(client.namespace, [server.address], warmUp);
     const options = { concurrency: 32, count: 2_000_000, seconds };
     ({ done } = await runLoad(client.namespace, [server.address], options));
     for (const enforcer of [pair.clientEnforcer, pair.serverEnforcer]) await enforcer.stop();
@@ -48,17 +51,23 @@ async function record(mode: "psk" | "pki", seconds: number): Promise<number> {
   return done;
 }
 
-/** Self time in µs by a key of the call frame, of all workers (the profiles that know datapath.ts). */
-function selfTimes(keyOf: (frame: CpuProfile["nodes"][number]["callFrame"]) => string): Map<string, number> {
+/** Self time in µs by a key of the call frame, of all workers (the profiles that know datapath.ts), in their last `seconds`. */
+function selfTimes(
+  seconds: number,
+  keyOf: (frame: CpuProfile["nodes"][number]["callFrame"]) => string,
+): Map<string, number> {
   const times = new Map<string, number>();
   for (const name of readdirSync(profileFolder)) {
     const text = readFileSync(join(profileFolder, name), "utf8");
     if (!text.includes("datapath/datapath.ts")) continue;
     const profile = JSON.parse(text) as CpuProfile;
     const keys = new Map(profile.nodes.map(({ id, callFrame }) => [id, keyOf(callFrame)]));
+    let leftUs = profile.timeDeltas.reduce((sum, us) => sum + us, 0);
     profile.samples.forEach((id, index) => {
+      const us = profile.timeDeltas[index] ?? 0;
+      leftUs -= us;
       const key = keys.get(id) ?? "";
-      if (key !== "(idle)") times.set(key, (times.get(key) ?? 0) + (profile.timeDeltas[index] ?? 0));
+      if (key !== "(idle)" && leftUs < seconds * 1e6) times.set(key, (times.get(key) ?? 0) + us);
     });
   }
   return times;
@@ -83,9 +92,10 @@ async function main(): Promise<void> {
   rmSync(profileFolder, { recursive: true, force: true });
   mkdirSync(profileFolder, { recursive: true });
   await compilePrograms();
-  const connections = await record(mode, Number(process.argv[3] ?? 5));
-  const byFile = selfTimes(({ functionName, url }) => (url === "" ? functionName : fileOf(url)));
-  const byFunction = selfTimes(({ functionName, url, lineNumber }) =>
+  const seconds = Number(process.argv[3] ?? 5);
+  const connections = await record(mode, seconds);
+  const byFile = selfTimes(seconds, ({ functionName, url }) => (url === "" ? functionName : fileOf(url)));
+  const byFunction = selfTimes(seconds, ({ functionName, url, lineNumber }) =>
     url === "" ? functionName : `${functionName} ${basename(fileOf(url))}:${lineNumber + 1}`,
   );
   print(`${mode}, by file`, byFile, connections);
