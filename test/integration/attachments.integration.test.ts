@@ -55,7 +55,7 @@ describe("a second interface of the same pod", () => {
   test("stays closed after a restart with a registry that has lost it", async () => {
     const { client, server, serverEnforcer } = pair;
     const { pus } = await serverEnforcer.json(["status"]);
-    const lost = String((pus as JsonObject[]).find(({ ifname }) => ifname === "net1")?.["id"]);
+    const lost = (pus as { id: string; ifname: string }[]).find(({ ifname }) => ifname === "net1")?.id ?? "?";
     await serverEnforcer.stop();
     const records = readdirSync(serverEnforcer.stateFolder, { recursive: true, encoding: "utf8" });
     const files = records.filter((file) => file.includes(lost));
