@@ -1,5 +1,6 @@
 /** Owns a pod as a primary plugin leaves it: a network namespace with an interface and addresses. Uses iproute2's `ip`. */
 import { execFile, execFileSync } from "node:child_process";
+import { setTimeout } from "node:timers/promises";
 import { promisify } from "node:util";
 import type { Json } from "./case.ts";
 
@@ -56,6 +57,23 @@ export class Pod {
   /** Runs a program at the other end of the pod's link. */
   execAtPeer(...argv: readonly string[]): Promise<string> {
     return command("ip", "netns", "exec", `${this.name}-peer`, ...argv);
+  }
+
+  /** Waits until the kernel has noticed that both ends of the link are up; it does so a little later than it says. */
+  async settle(): Promise<void> {
+    const isUp = async (
+      look: (...argv: readonly string[]) => Promise<string>,
+      ifname: string,
+    ): Promise<boolean> => (await look("ip", "-o", "link", "show", ifname)).includes("state UP");
+    for (let tries = 0; tries < 100; tries++) {
+      const ends = [
+        isUp((...argv) => this.exec(...argv), this.ifname),
+        isUp((...argv) => this.execAtPeer(...argv), "peer0"),
+      ];
+      if ((await Promise.all(ends)).every(Boolean)) return;
+      await setTimeout(50);
+    }
+    throw new Error(`the link of ${this.name} does not come up`);
   }
 
   /** The result of the plugin that made it, in the form of CNI 1.0.0. */

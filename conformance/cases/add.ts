@@ -182,6 +182,7 @@ async function snapshot(host: string): Promise<string> {
 async function nothingOutside(site: Site): Promise<void> {
   const host = `${site.pod.name}-peer`;
   const argv = ["/usr/bin/nsenter", `--net=/run/netns/${host}`, "--", "$PLUGIN"];
+  await site.pod.settle();
   const before = await snapshot(host);
   for (const verb of ["ADD", "CHECK"] as const) expectOutcome(await site.run({ verb }, { argv }), "success");
   assert.equal(await snapshot(host), before);

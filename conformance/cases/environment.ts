@@ -50,6 +50,7 @@ async function ownNamespace(site: Site): Promise<void> {
 
 async function delOfOwnNamespace(site: Site): Promise<void> {
   expectOutcome(await site.run({ verb: "ADD" }), "success");
+  await site.pod.settle();
   const before = await site.pod.exec("ip", "-4", "-j", "address");
   const run = await inPod(site, { verb: "DEL" });
   assert.ok(run.exitCode === 0 || expectFailure(run, { code: 8 }).code === 8);
