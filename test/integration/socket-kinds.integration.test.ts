@@ -1,4 +1,4 @@
-/** Sockets that put more than TCP's plain opening into a SYN: Fast Open with data, Multipath TCP. The kernels' own counters say that they did. */
+/** Sockets that put more than the plain opening into their segments: Fast Open with data, Multipath TCP, MD5 signatures. Kernels' counters say that they did. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -13,7 +13,11 @@ const families = ["address", "address6"] as const;
 const hasMultipath = existsSync("/proc/sys/net/mptcp/enabled");
 
 /** The server admits the client at the first of each pair of ports. */
-const ports = { tfo: { allowed: 8080, denied: 8081 }, mptcp: { allowed: 8090, denied: 8091 } } as const;
+const ports = {
+  tfo: { allowed: 8080, denied: 8081 },
+  mptcp: { allowed: 8090, denied: 8091 },
+  md5: { allowed: 8100, denied: 8101 },
+} as const;
 type Kind = keyof typeof ports;
 const policy = `version: 1
 policies:
@@ -22,7 +26,7 @@ policies:
     egress: [{ name: out, to: [{}] }]
   - name: server
     subject: { matchLabels: { app: server } }
-    ingress: [{ name: in, from: [{}], ports: [{ port: ${ports.tfo.allowed} }, { port: ${ports.mptcp.allowed} }] }]
+    ingress: [{ name: in, from: [{}], ports: [{ port: ${ports.tfo.allowed} }, { port: ${ports.mptcp.allowed} }, { port: ${ports.md5.allowed} }] }]
 `;
 
 /** A counter of a namespace's kernel, as nstat calls it. */
@@ -62,6 +66,7 @@ describe("sockets of other kinds", () => {
     for (const { namespace } of [pair.client, pair.server])
       await execOk(namespace, ["sysctl", "-qw", "net.ipv4.tcp_fastopen=0x207"]);
     await serve("tfo");
+    await serve("md5");
     if (hasMultipath) await serve("mptcp");
   }, 60_000);
   afterAll(() => lab.close());
@@ -104,6 +109,23 @@ describe("sockets of other kinds", () => {
     expect(attempt.status).not.toBe(0);
     expect(servers.get(ports.tfo.denied)?.stdout).toBe("listening\n");
     expect(await counter(server, "TcpExtTCPFastOpenPassive")).toBe(0);
+  });
+
+  test.each(families)("segments signed by MD5 arrive as they were signed, by %s", async (family) => {
+    const { server } = pair;
+    for (const text of ["one", "two", "three"]) {
+      const { status, stdout } = await ask("md5", server[family], ports.md5.allowed, text);
+      expect({ status, stdout }).toEqual({ status: 0, stdout: `${text}\n` });
+    }
+    for (const pod of [pair.client, pair.server])
+      for (const name of ["NotFound", "Unexpected", "Failure"])
+        expect(await counter(pod, `TcpExtTCPMD5${name}`)).toBe(0);
+  });
+
+  test("and the server's stack takes no others", async () => {
+    const { server } = pair;
+    expect((await ask("unsigned", server.address, ports.md5.allowed, "text")).status).not.toBe(0);
+    expect(await counter(server, "TcpExtTCPMD5NotFound")).toBeGreaterThan(0);
   });
 
   describe.skipIf(!hasMultipath)("Multipath TCP", () => {

@@ -1,11 +1,11 @@
 /*
- * TCP sockets that node:net cannot make: Fast Open, Multipath TCP. One connection each.
+ * TCP sockets that node:net cannot make: Fast Open, Multipath TCP, MD5 signatures (RFC 2385). One connection each.
  *
- *   socket-kinds connect plain|tfo|mptcp HOST PORT TEXT   sends TEXT, shuts down, prints what comes back until the end
- *   socket-kinds serve   plain|tfo|mptcp PORT             prints "listening", then each connection's text, and sends it back
+ *   socket-kinds connect KIND HOST PORT TEXT    sends TEXT, shuts down, prints what comes back until the end
+ *   socket-kinds serve KIND PORT                prints "listening", then the text of each connection, and sends it back
  *
- * A tfo client puts TEXT into its SYN (TCP_FASTOPEN_CONNECT: connect() returns at once, the first write opens). Exit status 1 and errno's
- * name on stderr if a call fails; every call gives up after 5 s.
+ * KIND is tfo, mptcp, md5, or anything else for plain TCP. A tfo client puts TEXT into its SYN (TCP_FASTOPEN_CONNECT: connect() returns
+ * at once, the first write opens). If a call fails: exit status 1, and errno's text on stderr; every call gives up after 5 s.
  */
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -39,6 +39,19 @@ static int open_socket(int family, const char *kind) {
   return fd;
 }
 
+/* Every segment to and from any peer of this family (as an IPv6 socket sees it) is signed, with a key that all share. */
+static void sign(int fd, int family, const char *any) {
+  struct tcp_md5sig key = {.tcpm_flags = TCP_MD5SIG_FLAG_PREFIX, .tcpm_keylen = 6, .tcpm_key = "secret"};
+  if (family == AF_INET) {
+    ((struct sockaddr_in *)&key.tcpm_addr)->sin_family = AF_INET;
+  } else {
+    struct sockaddr_in6 *peer = (struct sockaddr_in6 *)&key.tcpm_addr;
+    peer->sin6_family = AF_INET6;
+    inet_pton(AF_INET6, any, &peer->sin6_addr);
+  }
+  check(setsockopt(fd, IPPROTO_TCP, TCP_MD5SIG_EXT, &key, sizeof key), "TCP_MD5SIG_EXT");
+}
+
 /* Reads until the end of the stream. */
 static size_t read_all(int fd, char *into, size_t room) {
   size_t length = 0;
@@ -60,6 +73,7 @@ static int connect_once(const char *kind, const char *host, const char *port, co
   check(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), "SO_RCVTIMEO");
   if (strcmp(kind, "tfo") == 0)
     check(setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &one, sizeof one), "TCP_FASTOPEN_CONNECT");
+  if (strcmp(kind, "md5") == 0) sign(fd, found->ai_family, "::");
   check(connect(fd, found->ai_addr, found->ai_addrlen), "connect");
   check((int)write(fd, text, strlen(text)), "write");
   check(shutdown(fd, SHUT_WR), "shutdown");
@@ -77,6 +91,10 @@ _Noreturn static void serve(const char *kind, const char *port) {
   check(bind(listener, (struct sockaddr *)&any, sizeof any), "bind");
   if (strcmp(kind, "tfo") == 0)
     check(setsockopt(listener, IPPROTO_TCP, TCP_FASTOPEN, &queue, sizeof queue), "TCP_FASTOPEN");
+  if (strcmp(kind, "md5") == 0) {
+    sign(listener, AF_INET6, "::");
+    sign(listener, AF_INET6, "::ffff:0.0.0.0");
+  }
   check(listen(listener, 16), "listen");
   printf("listening\n");
   for (;;) {
