@@ -44,8 +44,14 @@ const layers = [
     types: ["^enforcer/(identity|policy)/"],
   },
   // These know everybody else in the product, and nobody knows them.
-  { name: "enforcer/daemon", may: ["^enforcer/", "^netlink/", "^plugin/rule-set\\.ts$"] },
-  { name: "enforcer/cli", may: ["^enforcer/", "^netlink/", "^plugin/rule-set\\.ts$"] },
+  {
+    name: "enforcer/daemon",
+    may: ["^enforcer/", "^netlink/", "^plugin/(rule-set|rule-tables|egress-rules)\\.ts$"],
+  },
+  {
+    name: "enforcer/cli",
+    may: ["^enforcer/", "^netlink/", "^plugin/(rule-set|rule-tables|egress-rules)\\.ts$"],
+  },
   { name: "conformance", may: ["^netlink/", "^enforcer/control/messages\\.ts$"] },
   { name: "test/harness", may: [] },
 ];

@@ -13,7 +13,13 @@ import {
   encodeError,
   LineSplitter,
 } from "../enforcer/control/messages.ts";
-import type { AddRequest, AttachmentKey, LogRequest, PluginRequest } from "../enforcer/control/messages.ts";
+import type {
+  AddAnswer,
+  AddRequest,
+  AttachmentKey,
+  LogRequest,
+  PluginRequest,
+} from "../enforcer/control/messages.ts";
 
 /** How it treats connections: as it should, never a byte, one byte a second, or closed at once. */
 export type Manner = "answers" | "silent" | "drips" | "closes";
@@ -103,12 +109,11 @@ class Session {
   }
 
   #answer(request: PluginRequest): string {
-    const { attachments, onLinkPrefixes6 } = this.#enforcer;
-    const rules = { markMask, onLinkPrefixes6 };
+    const { attachments } = this.#enforcer;
     switch (request.op) {
       case "add":
         this.#pending = request;
-        return encodeAnswer({ puId: puIdOf(request), ...rules });
+        return encodeAnswer({ puId: puIdOf(request), ...this.#rules(request.netnsCookie) });
       case "enforce":
         if (this.#pending === undefined) return encodeError({ code: 102, message: "nothing was added" });
         attachments.set(request.puId, this.#pending);
@@ -119,7 +124,11 @@ class Session {
       case "check":
         if (!attachments.has(puIdOf(request)))
           return encodeError({ code: 102, message: "no such attachment" });
-        return encodeAnswer({ puId: puIdOf(request), ...rules, enforcedSince: new Date(0).toISOString() });
+        return encodeAnswer({
+          puId: puIdOf(request),
+          ...this.#rules(attachments.get(puIdOf(request))?.netnsCookie),
+          enforcedSince: new Date(0).toISOString(),
+        });
       case "gc":
         return encodeAnswer({ released: this.#collect(request.network, request.attachments), failures: [] });
       case "status":
@@ -127,6 +136,15 @@ class Session {
       case "log":
         return encodeAnswer({});
     }
+  }
+
+  /** One set of rules for all attachments of a namespace. */
+  #rules(netnsCookie: string | undefined): Omit<AddAnswer, "puId"> {
+    const { attachments, onLinkPrefixes6 } = this.#enforcer;
+    const all = [...attachments.values(), ...(this.#pending === undefined ? [] : [this.#pending])];
+    const sharing = all.filter((add) => add.netnsCookie === netnsCookie);
+    const addresses = sharing.flatMap((add) => add.addresses.map(({ address }) => address));
+    return { markMask, onLinkPrefixes6, sourceAddresses: [...new Set(addresses)] };
   }
 
   #collect(network: string, valid: readonly Omit<AttachmentKey, "network">[]): string[] {

@@ -14,13 +14,17 @@ function inNetns<T>(netns: string, work: (nftables: Nftables) => T): T {
   }
 }
 
-/** The table as the kernel has it now. */
-export function readTable(netns: string): Table | undefined {
-  return inNetns(netns, (nftables) => nftables.read("inet", "trireme"));
+/** The tables as the kernel has them now: the one of the IP stack, then that of the egress hook. */
+export function readTables(netns: string): Table[] {
+  return inNetns(netns, (nftables) =>
+    (["inet", "netdev"] as const)
+      .map((family) => nftables.read(family, "trireme"))
+      .filter((table) => table !== undefined),
+  );
 }
 
 export function isEnforced(netns: string): boolean {
-  return readTable(netns) !== undefined;
+  return readTables(netns).length > 0;
 }
 
 /** Puts a table in place of the one of its name. */

@@ -10,6 +10,7 @@ export interface Addon {
   openNetns(path: string): number;
   openSocket(netns: number, domain: number, type: number, protocol: number): number;
   openFile(netns: number, path: string, flags: number): number;
+  openXdp(netns: number, interfaceIndex: number, queue: number): number;
   closeFd(fd: number): number;
   setOption(fd: number, level: number, name: number, value: number): number;
   getOption(fd: number, level: number, name: number, into: Uint8Array): number;

@@ -4,5 +4,6 @@ export const EINTR = 4;
 export const EAGAIN = 11;
 export const EINVAL = 22;
 export const EBADMSG = 74;
+export const EAFNOSUPPORT = 97;
 export const ENOBUFS = 105;
 export const ETIMEDOUT = 110;

@@ -7,9 +7,10 @@ import { NETLINK_NETFILTER, NETLINK_ROUTE, openNetlinkFd } from "./socket.ts";
 const SOL_NETLINK = 270;
 const NETLINK_ADD_MEMBERSHIP = 1;
 
-/** Multicast groups: RTNLGRP_LINK of linux/rtnetlink.h, NFNLGRP_NFTABLES of linux/netfilter/nfnetlink.h. */
+/** Multicast groups: RTNLGRP_LINK and RTNLGRP_IPV6_IFADDR of linux/rtnetlink.h, NFNLGRP_NFTABLES of linux/netfilter/nfnetlink.h. */
 const topics = {
   links: { protocol: NETLINK_ROUTE, group: 1 },
+  addresses6: { protocol: NETLINK_ROUTE, group: 9 },
   nftables: { protocol: NETLINK_NETFILTER, group: 7 },
 } as const;
 

@@ -5,10 +5,13 @@
 import type { AddAnswer, AttachmentKey } from "../enforcer/control/messages.ts";
 import { compareTables } from "../netlink/nftables/compare.ts";
 import type { Table } from "../netlink/nftables/model.ts";
+import { parseAddress } from "../netlink/prefix.ts";
 import { CniError } from "./cni-error.ts";
+import { isLinkLocal, linkLocalsOf, type EgressParameters } from "./egress-rules.ts";
 import type { PodNamespace } from "./pod-namespace.ts";
-import { renderRuleSet, ruleOwners, withoutOwner } from "./rule-set.ts";
+import { renderRuleSet, ruleOwners, sealOf, withoutOwner } from "./rule-set.ts";
 import type { RuleOwner } from "./rule-set.ts";
+import { lacksEgress, newSeal, type FoundTables } from "./rule-tables.ts";
 import { applySettings } from "./sysctls.ts";
 
 /**
@@ -30,8 +33,11 @@ export function install(namespace: PodNamespace, owner: RuleOwner, answer: AddAn
   const undo = [(): void => restore(namespace, before)];
   const undoAll = (): void => undo.splice(0).forEach((step) => attemptQuietly(step));
   try {
-    const others = ruleOwners(before).filter(({ puId }) => puId !== owner.puId);
-    attempt("install the rules", () => namespace.replaceRules(render([...others, owner], answer)));
+    const others = ruleOwners(before.inet).filter(({ puId }) => puId !== owner.puId);
+    const seal = sealOf(before.inet) ?? 0;
+    attempt("install the rules", () =>
+      replace(namespace, [...others, owner], answer, seal === 0 ? newSeal() : seal),
+    );
     const problem = findAlteration(namespace, owner, answer);
     if (problem !== undefined)
       throw new CniError("rulesNotInstalled", `the rules read back differ: ${problem}`);
@@ -43,6 +49,22 @@ export function install(namespace: PodNamespace, owner: RuleOwner, answer: AddAn
   }
 }
 
+/** With the egress table where the kernel has its hook, else without; both tables come in one batch. */
+function replace(
+  namespace: PodNamespace,
+  owners: readonly RuleOwner[],
+  answer: AddAnswer,
+  seal: number,
+): void {
+  const linkLocals = owners.flatMap(({ interfaceName }) => ownLinkLocals(namespace, interfaceName));
+  try {
+    namespace.replaceRules(render(owners, answer, { seal, linkLocals }));
+  } catch (error) {
+    if (!lacksEgress(error)) throw error;
+    namespace.replaceRules(render(owners, answer, undefined));
+  }
+}
+
 /** What of the attachment's rules isn't as `install` writes it; undefined where all is. */
 export function findAlteration(
   namespace: PodNamespace,
@@ -50,36 +72,75 @@ export function findAlteration(
   answer: AddAnswer,
 ): string | undefined {
   const found = attempt("read the rules back", () => namespace.readRules());
-  const owners = ruleOwners(found);
-  if (found === undefined) return "the table is missing";
+  const owners = ruleOwners(found.inet);
+  if (found.inet === undefined) return "the table is missing";
   if (!owners.some(({ puId }) => puId === owner.puId)) return "the table isn't this attachment's";
-  const [wanted] = render(owners, answer);
-  const [difference] = wanted === undefined ? [] : compareTables(wanted, found);
-  return difference === undefined ? undefined : JSON.stringify(difference);
+  const sealing = attempt("look for the egress hook", () => sealingOf(namespace, found, owners));
+  if (sealing === "missing") return "the egress rules are missing";
+  const [inet, egress] = render(owners, answer, sealing);
+  const differences = [
+    ...(inet === undefined ? [] : compareTables(inet, found.inet)),
+    ...(egress === undefined ? [] : compareTables(egress, found.egress)),
+  ];
+  return differences[0] === undefined ? undefined : JSON.stringify(differences[0]);
+}
+
+type Sealing = Omit<EgressParameters, "addresses">;
+
+/**
+ * What an untouched egress table is rendered from. A link-local address may appear and go while the pod lives, so that one
+ * which the rules don't have yet is no alteration; one that they have and the pod hasn't is.
+ */
+function sealingOf(
+  namespace: PodNamespace,
+  found: FoundTables,
+  owners: readonly RuleOwner[],
+): Sealing | "missing" | undefined {
+  const seal = sealOf(found.inet);
+  if (seal === undefined) return found.egress !== undefined || namespace.hasEgress() ? "missing" : undefined;
+  const own = owners.flatMap(({ interfaceName }) => ownLinkLocals(namespace, interfaceName));
+  return { seal, linkLocals: linkLocalsOf(found.egress).filter((address) => includes(own, address)) };
+}
+
+function ownLinkLocals(namespace: PodNamespace, interfaceName: string): Uint8Array[] {
+  return (namespace.addressesOf(interfaceName) ?? []).filter(isLinkLocal);
+}
+
+function includes(addresses: readonly Uint8Array[], address: Uint8Array): boolean {
+  return addresses.some((other) => Buffer.compare(other, address) === 0);
 }
 
 /** Takes the attachment's mark out of the namespace, and the rules as well when no other attachment needs them. Throws what the kernel refuses. */
 export function uninstall(namespace: PodNamespace, owner: RuleOwner): void {
-  const found = namespace.readRules();
-  const owners = ruleOwners(found);
-  if (found === undefined || !owners.some(({ puId }) => puId === owner.puId)) return;
+  const { inet } = namespace.readRules();
+  const owners = ruleOwners(inet);
+  if (inet === undefined || !owners.some(({ puId }) => puId === owner.puId)) return;
   if (owners.length === 1) namespace.removeRules();
-  else namespace.replaceRules([withoutOwner(found, owner)]);
+  else namespace.replaceRules([withoutOwner(inet, owner)]);
 }
 
-function render(owners: readonly RuleOwner[], answer: AddAnswer): readonly Table[] {
-  const interfaceNames = [...new Set(owners.map(({ interfaceName }) => interfaceName))];
+function render(
+  owners: readonly RuleOwner[],
+  answer: AddAnswer,
+  sealing: Sealing | undefined,
+): readonly Table[] {
+  const addresses = answer.sourceAddresses
+    .map((text) => parseAddress(text))
+    .filter((address) => address !== undefined);
   return renderRuleSet({
-    interfaceNames,
+    interfaceNames: [...new Set(owners.map(({ interfaceName }) => interfaceName))],
     markMask: answer.markMask,
     onLinkPrefixes6: answer.onLinkPrefixes6,
     owners,
+    egress: sealing === undefined ? undefined : { ...sealing, addresses },
   });
 }
 
-function restore(namespace: PodNamespace, before: Table | undefined): void {
-  if (before === undefined) namespace.removeRules();
-  else namespace.replaceRules([before]);
+/** Never a moment without rules. Newer ones than `before` (it had no egress table) stay: they are no less closed. */
+function restore(namespace: PodNamespace, { inet, egress }: FoundTables): void {
+  if (inet === undefined) namespace.removeRules();
+  else if (egress !== undefined) namespace.replaceRules([inet, egress]);
+  else if (namespace.readRules().egress === undefined) namespace.replaceRules([inet]);
 }
 
 function attempt<T>(what: string, work: () => T): T {

@@ -9,7 +9,7 @@ import { Nftables } from "../netlink/nftables/nftables.ts";
 import type { Table } from "../netlink/nftables/model.ts";
 import { Route } from "../netlink/route.ts";
 import { CniError } from "./cni-error.ts";
-import { tableFamily, tableName } from "./rule-set.ts";
+import { hasEgress, readTables, removeTables, type FoundTables } from "./rule-tables.ts";
 
 /** A pod's namespace, open until `close`. Methods throw what the kernel refuses as `NetlinkError` or as an errno error. */
 export interface PodNamespace {
@@ -17,10 +17,12 @@ export interface PodNamespace {
   readonly cookie: string;
   /** The interface's addresses, 4 or 16 bytes each; undefined where there is no such interface. */
   addressesOf(interfaceName: string): readonly Uint8Array[] | undefined;
-  /** Our table as it is now. */
-  readRules(): Table | undefined;
+  /** Our tables as they are now. */
+  readRules(): FoundTables;
   /** Puts the tables in place of those of the same names, in one batch. */
   replaceRules(tables: readonly Table[]): void;
+  /** Whether the kernel has the hook of the egress table. */
+  hasEgress(): boolean;
   /** Done as well when there is none. */
   removeRules(): void;
   /** `path` below /proc/sys. */
@@ -96,8 +98,8 @@ class KernelNamespace implements PodNamespace {
     }
   }
 
-  readRules(): Table | undefined {
-    return this.#tables().read(tableFamily, tableName);
+  readRules(): FoundTables {
+    return readTables(this.#tables());
   }
 
   replaceRules(tables: readonly Table[]): void {
@@ -105,7 +107,11 @@ class KernelNamespace implements PodNamespace {
   }
 
   removeRules(): void {
-    this.#tables().remove([{ family: tableFamily, name: tableName }]);
+    removeTables(this.#tables());
+  }
+
+  hasEgress(): boolean {
+    return hasEgress(this.#tables());
   }
 
   readSysctl(path: string): string {

@@ -8,8 +8,11 @@ import type { Statement } from "../netlink/nftables/builder.ts";
 import type { Chain, Hook, Rule, Table } from "../netlink/nftables/model.ts";
 import { parsePrefix } from "../netlink/prefix.ts";
 import type { Prefix } from "../netlink/prefix.ts";
+import { renderEgress, type EgressParameters } from "./egress-rules.ts";
 
 export const tableFamily = "inet";
+export const egressFamily = "netdev";
+/** Of the table in either family. */
 export const tableName = "trireme";
 
 /** Queues in each pod's namespace, by what crosses them. */
@@ -38,6 +41,8 @@ export interface RuleSetParameters {
   /** IPv6 prefixes on the pod's link, `address/length`, that neighbour discovery may go to. */
   readonly onLinkPrefixes6: readonly string[];
   readonly owners?: readonly RuleOwner[];
+  /** Absent where the kernel has no egress hook: packet sockets are then not held back. */
+  readonly egress?: EgressParameters | undefined;
 }
 
 /** The bits of a mark that say what was decided. */
@@ -68,7 +73,7 @@ export function markLayout(markMask: number): MarkLayout {
 
 /** The tables of the rule set, to be installed in one batch in place of what is there. Throws a RangeError for parameters that make no set. */
 export function renderRuleSet(parameters: RuleSetParameters): readonly Table[] {
-  const { interfaceNames, markMask, onLinkPrefixes6, owners = [] } = parameters;
+  const { interfaceNames, markMask, onLinkPrefixes6, owners = [], egress } = parameters;
   if (interfaceNames.length === 0) throw new RangeError("a rule set needs an interface");
   const mark = markLayout(markMask);
   const chains = [
@@ -79,9 +84,11 @@ export function renderRuleSet(parameters: RuleSetParameters): readonly Table[] {
     renderOutRaw(mark),
     renderOut(interfaceNames, mark, onLinkPrefixes6),
     renderOutSave(interfaceNames, mark),
+    ...(egress === undefined ? [] : [renderSeal(interfaceNames, egress.seal)]),
     ...owners.map(ownerChain),
   ];
-  return [{ family: tableFamily, name: tableName, chains }];
+  const inet: Table = { family: tableFamily, name: tableName, chains };
+  return egress === undefined ? [inet] : [inet, renderEgress(tableName, interfaceNames, egress)];
 }
 
 /** Masked copy from packet mark to connection mark by constants alone, one rule a bit: register masks need newer kernels. */
@@ -188,6 +195,24 @@ function renderOutSave(interfaces: readonly string[], mark: MarkLayout): Chain {
   ]);
 }
 
+const sealName = "seal";
+
+/** Last of all hooks of the IP stack: what bears the seal has seen the others. The egress rules take it off. */
+function renderSeal(interfaces: readonly string[], seal: number): Chain {
+  return base(sealName, "postrouting", 0x7ffffffe, "accept", [rule(to(interfaces), action.setMark(seal))]);
+}
+
+/** The seal that a table of ours sets: 0 where its chain was altered, undefined where it has no such chain. */
+export function sealOf(table: Table | undefined): number | undefined {
+  const chain = table?.chains.find(({ name }) => name === sealName);
+  if (chain === undefined) return undefined;
+  const constants = chain.rules.flatMap(({ expressions }) =>
+    expressions.flatMap((expression) => (expression.kind === "immediate" ? [expression.data] : [])),
+  );
+  const [data] = constants;
+  return data?.length === 4 ? new DataView(data.buffer, data.byteOffset).getUint32(0, true) : 0;
+}
+
 const tcp = 6;
 const discoveryIn = [
   icmp6.routerSolicit,
@@ -220,6 +245,13 @@ function notTo(interfaces: readonly string[]): Statement {
   return only !== undefined && more.length === 0
     ? match.notOutputInterface(only)
     : match.notOutputInterfaceIn(interfaces);
+}
+
+function to(interfaces: readonly string[]): Statement {
+  const [only, ...more] = interfaces;
+  return only !== undefined && more.length === 0
+    ? match.outputInterface(only)
+    : match.outputInterfaceIn(interfaces);
 }
 
 function base(

@@ -8,7 +8,7 @@ import { eachRun, expectFailure, expectOutcome, omit, oneRun, steps } from "../c
 import type { Case, Config, Json, RunData, Skip } from "../case.ts";
 import { encodeError } from "../../enforcer/control/messages.ts";
 import { command } from "../pod.ts";
-import { isEnforced, readTable } from "../rules.ts";
+import { isEnforced, readTables } from "../rules.ts";
 import type { Run, Site } from "../site.ts";
 
 type Result = Readonly<Record<string, Json>>;
@@ -95,10 +95,10 @@ async function families(site: Site): Promise<void> {
 
 async function addTwice(site: Site): Promise<void> {
   expectOutcome(await site.run({ verb: "ADD" }), "success");
-  const before = readTable(site.pod.netns);
+  const before = readTables(site.pod.netns);
   const run = await site.run({ verb: "ADD" });
   if (run.exitCode === 0) expectOutcome(run, "success");
-  assert.deepEqual(readTable(site.pod.netns), before);
+  assert.deepEqual(readTables(site.pod.netns), before);
   assert.equal(site.enforcer.attachments.size, 1);
 }
 

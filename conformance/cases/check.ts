@@ -4,7 +4,8 @@ import { encodeError } from "../../enforcer/control/messages.ts";
 import { eachRun, expectFailure, expectOutcome, steps } from "../case.ts";
 import type { Case, RunData } from "../case.ts";
 import { command } from "../pod.ts";
-import { alterations, readTable, replaceTable } from "../rules.ts";
+import type { Table } from "../../netlink/nftables/model.ts";
+import { alterations, readTables, replaceTable } from "../rules.ts";
 import type { Site } from "../site.ts";
 
 const check: RunData = { verb: "CHECK" };
@@ -24,8 +25,12 @@ async function inOneGo(site: Site): Promise<void> {
 /** Each rule deleted, each altered, and more; the untouched set passes again after each tenth. */
 async function everyAlteration(site: Site): Promise<void> {
   await added(site);
-  const table = readTable(site.pod.netns);
-  assert.ok(table);
+  const tables = readTables(site.pod.netns);
+  assert.ok(tables.length > 0);
+  for (const table of tables) await everyAlterationOf(site, table);
+}
+
+async function everyAlterationOf(site: Site, table: Table): Promise<void> {
   let count = 0;
   for (const { title, table: altered } of alterations(table)) {
     replaceTable(site.pod.netns, altered);
@@ -37,6 +42,7 @@ async function everyAlteration(site: Site): Promise<void> {
   }
   const rules = table.chains.reduce((sum, { rules: list }) => sum + list.length, 0);
   assert.ok(count >= 2 * rules, `${count} alterations of ${rules} rules`);
+  replaceTable(site.pod.netns, table);
 }
 
 /** As an administrator would do it, with nft. */
@@ -48,12 +54,21 @@ async function deletedByHand(site: Site): Promise<void> {
   expectFailure(await site.run(check), { code: 113, says: ["missing"] });
 }
 
+/** What is left would pass for the rules of a kernel without the egress hook. */
+async function egressDeletedByHand(site: Site): Promise<void> {
+  await added(site);
+  await site.pod.exec("nft", "delete", "table", "netdev", "trireme");
+  expectFailure(await site.run(check), { code: 113 });
+  await site.pod.exec("nft", "delete", "chain", "inet", "trireme", "seal");
+  expectFailure(await site.run(check), { code: 113, says: ["egress rules are missing"] });
+}
+
 async function changesNothing(site: Site): Promise<void> {
   await added(site);
   await site.pod.exec("nft", "flush", "chain", "inet", "trireme", "in");
-  const before = [readTable(site.pod.netns), site.enforcer.requests.length];
+  const before = [readTables(site.pod.netns), site.enforcer.requests.length];
   expectFailure(await site.run(check), { code: 113 });
-  assert.deepEqual(readTable(site.pod.netns), before[0], "no repair");
+  assert.deepEqual(readTables(site.pod.netns), before[0], "no repair");
   assert.deepEqual(
     site.enforcer.requests.map(({ op }) => op),
     ["add", "enforce", "check"],
@@ -104,6 +119,7 @@ export const checkCases: readonly Case[] = [
   steps(148, "right after ADD, 100 times, five at once", "pod", inOneGo),
   steps(149, "every single rule deleted or altered", "pod", everyAlteration),
   steps(149, "rules and table deleted by nft", "pod", deletedByHand),
+  steps(149, "the egress rules deleted by nft", "pod", egressDeletedByHand),
   steps(150, "the interface is gone", "pod", async (site) => {
     await added(site);
     await command("ip", "-n", site.pod.name, "link", "set", "eth0", "name", "eth7");

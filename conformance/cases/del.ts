@@ -7,7 +7,7 @@ import { eachRun, expectFailure, expectOutcome, oneRun, steps } from "../case.ts
 import type { Case, RunData } from "../case.ts";
 import { encodeError } from "../../enforcer/control/messages.ts";
 import { command } from "../pod.ts";
-import { isEnforced, readTable } from "../rules.ts";
+import { isEnforced, readTables } from "../rules.ts";
 import type { Site } from "../site.ts";
 
 const del = (stdin: RunData["stdin"] = {}): RunData => ({ verb: "DEL", stdin });
@@ -51,10 +51,10 @@ async function twoPods(site: Site): Promise<void> {
   const other = await site.addPod();
   await added(site);
   expectOutcome(await site.run({ verb: "ADD", env: { CNI_CONTAINERID: "other" } }, {}, other), "success");
-  const before = readTable(other.netns);
+  const before = readTables(other.netns);
   expectOutcome(await site.run(del()), "success");
   assert.equal(site.enforcer.attachments.size, 1);
-  assert.deepEqual(readTable(other.netns), before);
+  assert.deepEqual(readTables(other.netns), before);
   expectOutcome(await site.run({ verb: "CHECK", env: { CNI_CONTAINERID: "other" } }, {}, other), "success");
 }
 

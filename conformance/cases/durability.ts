@@ -128,7 +128,7 @@ const skewed: Readonly<Record<string, readonly [string, number]>> = {
   "that is no JSON": ["hello\n", 100],
   "that is HTTP": ["HTTP/1.1 400 Bad Request\r\n", 100],
   "with a mask that is none": [
-    encodeAnswer({ puId: "0123456789abcdef", markMask: 5, onLinkPrefixes6: [] }),
+    encodeAnswer({ puId: "0123456789abcdef", markMask: 5, onLinkPrefixes6: [], sourceAddresses: [] }),
     111,
   ],
 };

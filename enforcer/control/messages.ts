@@ -28,6 +28,8 @@ export const LIMITS = {
   attributeKeyBytes: 253 + 1 + 63,
   attributeValueBytes: 253,
   addresses: 16,
+  /** Of all PUs of one namespace. */
+  namespaceAddresses: 256,
   gcAttachments: 20_000,
   nameBytes: NAME_BYTES,
   ifnameBytes: 15,
@@ -136,6 +138,8 @@ export interface AddAnswer {
   readonly markMask: number;
   /** IPv6 prefixes on the pod's link, `address/length`, for neighbour discovery. */
   readonly onLinkPrefixes6: readonly string[];
+  /** The addresses that all PUs of the namespace were added with: sources that its packets may have. */
+  readonly sourceAddresses: readonly string[];
 }
 
 export interface CheckAnswer extends AddAnswer {
@@ -235,6 +239,9 @@ function addAnswer(fields: Fields): AddAnswer {
     markMask: fields.integer("markMask", 1, 0xffffffff),
     onLinkPrefixes6: fields.list("onLinkPrefixes6", LIMITS.addresses, (item) =>
       textOf(item, "onLinkPrefixes6", LIMITS.nameBytes),
+    ),
+    sourceAddresses: fields.list("sourceAddresses", LIMITS.namespaceAddresses, (item) =>
+      textOf(item, "sourceAddresses", LIMITS.nameBytes),
     ),
   };
 }

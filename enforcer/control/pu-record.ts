@@ -34,6 +34,11 @@ export function onLinkPrefixesOf(records: readonly PuRecord[]): string[] {
   return [...new Set(records.flatMap(({ onLinkPrefixes6 }) => onLinkPrefixes6))].sort();
 }
 
+/** The addresses of PUs that share a namespace, and so what its packets may come from: each once, in one order. */
+export function addressesOf(records: readonly PuRecord[]): string[] {
+  return [...new Set(records.flatMap(({ addresses }) => addresses.map(({ address }) => address)))].sort();
+}
+
 /** A record as the text of its file. */
 export function encodeRecord(record: PuRecord): string {
   const { attributes, ...rest } = record;

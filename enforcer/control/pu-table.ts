@@ -28,7 +28,7 @@ import type {
 import type { Namespaces } from "./namespaces.ts";
 import type { ReleaseAnswer } from "./operator-messages.ts";
 import type { PuHost } from "./pu-host.ts";
-import { onLinkPrefixesOf, puIdOf, type PuRecord } from "./pu-record.ts";
+import { addressesOf, onLinkPrefixesOf, puIdOf, type PuRecord } from "./pu-record.ts";
 import type { RegistryFolder } from "./registry-folder.ts";
 
 export interface PuTableOptions {
@@ -215,6 +215,7 @@ export class PuTable {
       puId: record.id,
       markMask: this.#options.markMask,
       onLinkPrefixes6: onLinkPrefixesOf([record, ...sharing]),
+      sourceAddresses: addressesOf([record, ...sharing]),
     };
   }
 

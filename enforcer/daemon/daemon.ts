@@ -21,6 +21,7 @@ import { serveHttp } from "../telemetry/http.ts";
 import { enforcerVersion } from "../version.ts";
 import { PolicyFeed } from "./policy-feed.ts";
 import { hostPus } from "./pu-hosting.ts";
+import { QueueHolder } from "./queue-holder.ts";
 import { RuleGuard } from "./rule-guard.ts";
 import { TelemetryHub } from "./telemetry-hub.ts";
 import { Tokens } from "./tokens.ts";
@@ -46,6 +47,7 @@ export class Daemon {
   readonly #tokens: Tokens;
   readonly #policy: PolicyFeed;
   readonly #guard: RuleGuard;
+  readonly #queues: QueueHolder;
   readonly #table: PuTable;
   readonly #timers: NodeJS.Timeout[] = [];
   #server: ControlServer | undefined;
@@ -91,10 +93,11 @@ export class Daemon {
       log,
     );
     this.#guard = new RuleGuard({ markMask: config.markMask, log, now: () => performance.now() });
+    this.#queues = new QueueHolder(log);
     this.#table = new PuTable({
       folder,
       namespaces: kernelNamespaces(),
-      host: hostPus(this.#tokens, this.#link, this.#guard, log),
+      host: hostPus(this.#tokens, this.#link, this.#guard, this.#queues, log),
       log,
       node: config.node,
       markMask: config.markMask,
@@ -121,6 +124,7 @@ export class Daemon {
     const restored = await this.#table.restore();
     this.#every(TICK_MS, () => this.#tokens.tick());
     this.#every(SWEEP_MS, () => void this.#sweep());
+    this.#every(SWEEP_MS, () => this.#queues.tick());
     this.#isStarted = true;
     started.resolve(undefined);
     log.info("ready", { version: enforcerVersion, socket: config.socket, mode: config.mode, ...restored });
@@ -193,7 +197,17 @@ export class Daemon {
         `PU ${puId}: its rules were altered from outside and put back, ${times} times; does it have CAP_NET_ADMIN?`,
     );
     const single = [this.#unreadiness()?.message, this.#policy.warning, ending];
-    return [...single.filter((one) => one !== undefined), ...altered];
+    return [...single.filter((one) => one !== undefined), ...altered, ...this.#senderWarnings()];
+  }
+
+  /** What a pod with CAP_NET_RAW can send past its rules. */
+  #senderWarnings(): string[] {
+    const { length } = this.#guard.withoutEgress;
+    const noHook = `${length} PUs: this kernel has no netdev egress hook (Linux 5.16 has), so frames of packet sockets pass their rules; take CAP_NET_RAW from pods`;
+    const notHeld = [...this.#queues.problems].map(
+      ([puId, problem]) => `PU ${puId}: AF_XDP passes its rules, for not all queues are held: ${problem}`,
+    );
+    return [...(length === 0 ? [] : [noHook]), ...notHeld];
   }
 
   #every(intervalMs: number, work: () => void): void {
@@ -231,6 +245,7 @@ export class Daemon {
     await this.#link.stop();
     await this.#table.close();
     this.#guard.close();
+    this.#queues.close();
   }
 }
 

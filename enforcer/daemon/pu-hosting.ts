@@ -1,13 +1,20 @@
 /** Joins a PU's token, its place in the datapath, and the guard of its rules: what control asks for as `PuHost`. */
 import { Nftables } from "../../netlink/nftables/nftables.ts";
-import { tableFamily, tableName } from "../../plugin/rule-set.ts";
+import { removeTables } from "../../plugin/rule-tables.ts";
 import type { HostedPu, PuHost } from "../control/pu-host.ts";
 import type { Log } from "../log.ts";
+import type { QueueHolder } from "./queue-holder.ts";
 import type { RuleGuard } from "./rule-guard.ts";
 import type { Tokens } from "./tokens.ts";
 import type { WorkerLink } from "./worker-link.ts";
 
-export function hostPus(tokens: Tokens, link: WorkerLink, guard: RuleGuard, log: Log): PuHost {
+export function hostPus(
+  tokens: Tokens,
+  link: WorkerLink,
+  guard: RuleGuard,
+  queues: QueueHolder,
+  log: Log,
+): PuHost {
   return {
     attach: async (pu) => {
       const token = tokens.add({ puId: pu.record.id, attributes: pu.record.attributes });
@@ -25,12 +32,14 @@ export function hostPus(tokens: Tokens, link: WorkerLink, guard: RuleGuard, log:
     guardRules: (pu) => {
       try {
         guard.watch(pu);
+        queues.hold(pu);
       } catch (error) {
         log.error("the PU's rules cannot be watched", { pu: pu.record.id, problem: String(error) });
       }
     },
     detach: async (puId) => {
       guard.unwatch(puId);
+      queues.release(puId);
       tokens.remove(puId);
       await detach(link, puId, log);
     },
@@ -51,11 +60,11 @@ async function detach(link: WorkerLink, puId: string, log: Log): Promise<void> {
   }
 }
 
-/** Takes our table out of a namespace; done as well when there is none. Throws `NetlinkError`. */
+/** Takes our tables out of a namespace; done as well when there are none. Throws `NetlinkError`. */
 export function removeRules(netnsFd: number): void {
   const nftables = Nftables.open({ netns: netnsFd });
   try {
-    nftables.remove([{ family: tableFamily, name: tableName }]);
+    removeTables(nftables);
   } finally {
     nftables.close();
   }

@@ -3,14 +3,17 @@
  * rules follow an interface that is renamed, since they are bound to its name. Source: design, "In the pod's namespace".
  */
 import { MonitorSocket } from "../../netlink/monitor-socket.ts";
-import { compareTables } from "../../netlink/nftables/compare.ts";
+import { compareTables, type TableDifference } from "../../netlink/nftables/compare.ts";
 import { Nftables } from "../../netlink/nftables/nftables.ts";
 import { Poller } from "../../netlink/poller.ts";
 import { Route } from "../../netlink/route.ts";
 import type { Table } from "../../netlink/nftables/model.ts";
-import { renderRuleSet, ruleOwners, tableFamily, tableName, type RuleOwner } from "../../plugin/rule-set.ts";
+import { parseAddress } from "../../netlink/prefix.ts";
+import { isLinkLocal, linkLocalsOf } from "../../plugin/egress-rules.ts";
+import { renderRuleSet, ruleOwners, sealOf, type RuleOwner } from "../../plugin/rule-set.ts";
+import { lacksEgress, newSeal, readTables, type FoundTables } from "../../plugin/rule-tables.ts";
 import type { HostedPu } from "../control/pu-host.ts";
-import { onLinkPrefixesOf } from "../control/pu-record.ts";
+import { addressesOf, onLinkPrefixesOf } from "../control/pu-record.ts";
 import type { Log } from "../log.ts";
 
 /** A change is looked at so long after it was told: whoever makes one often makes several. */
@@ -48,6 +51,18 @@ interface WatchedNamespace {
   repairedMs: number;
   /** Until then a change is the end of an attachment, and nothing to report. */
   quietUntilMs: number;
+  /** False once the kernel has refused the egress table. */
+  hasEgress: boolean;
+  /** The one that was there when the namespace was first looked at. */
+  seal: number | undefined;
+}
+
+/** What of the wanted rules the namespace decides. */
+interface Rendering {
+  readonly owners: readonly RuleOwner[];
+  /** Interfaces of the owners that exist. */
+  readonly present: readonly string[];
+  readonly linkLocals: readonly Uint8Array[];
 }
 
 export class RuleGuard {
@@ -66,6 +81,13 @@ export class RuleGuard {
   /** PU → how often its rules had to be put back. */
   get repairs(): ReadonlyMap<string, number> {
     return this.#repairs;
+  }
+
+  /** PUs in namespaces whose kernel has no egress hook: frames of packet sockets pass the rules there. */
+  get withoutEgress(): string[] {
+    return [...this.#namespaces.values()].flatMap(({ hasEgress, units }) =>
+      hasEgress ? [] : [...units.keys()],
+    );
   }
 
   /** A PU is being added: the rules of its namespace are the plugin's to change until `watch` or `unwatch`. */
@@ -102,7 +124,7 @@ export class RuleGuard {
   }
 
   #open({ record, netnsFd }: HostedPu): WatchedNamespace {
-    const monitors = (["links", "nftables"] as const).map((topic) => ({
+    const monitors = (["links", "addresses6", "nftables"] as const).map((topic) => ({
       socket: MonitorSocket.open(topic, netnsFd),
       token: this.#nextToken++,
     }));
@@ -114,6 +136,8 @@ export class RuleGuard {
       timer: undefined,
       repairedMs: -Infinity,
       quietUntilMs: -Infinity,
+      hasEgress: true,
+      seal: undefined,
     };
     this.#namespaces.set(namespace.cookie, namespace);
     for (const { socket, token } of monitors) {
@@ -168,21 +192,64 @@ export class RuleGuard {
     if (first === undefined || namespace.pending.size > 0) return;
     const nftables = Nftables.open({ netns: first.pu.netnsFd });
     try {
-      const found = nftables.read(tableFamily, tableName);
-      const owners = ownersOf(units, first.pu.netnsFd, found);
-      const wanted = renderRuleSet({
-        interfaceNames: [...new Set(owners.map(({ interfaceName }) => interfaceName))],
+      const found = readTables(nftables);
+      const { names, linkLocals } = readInterfaces(first.pu.netnsFd);
+      const owners = ownersOf(units, names, found.inet);
+      const own = [...names].filter(([, name]) => owners.some(({ interfaceName }) => interfaceName === name));
+      const rendering = {
         owners,
-        markMask: this.#options.markMask,
-        onLinkPrefixes6: onLinkPrefixesOf(units.map(({ pu }) => pu.record)),
-      });
-      const differences = wanted.flatMap((table) => compareTables(table, found));
-      if (differences.length === 0) return;
-      nftables.replace(wanted);
-      this.#report(namespace, units, JSON.stringify(differences[0]));
+        present: own.map(([, name]) => name),
+        linkLocals: own.flatMap(([index]) => linkLocals.get(index) ?? []),
+      };
+      namespace.seal ??= sealOf(found.inet);
+      this.#putRight(namespace, nftables, found, rendering);
     } finally {
       nftables.close();
     }
+  }
+
+  #putRight(namespace: WatchedNamespace, nftables: Nftables, found: FoundTables, rendering: Rendering): void {
+    if (this.#differences(namespace, rendering, found).length === 0) return;
+    this.#replace(namespace, nftables, rendering);
+    // A link-local address that came or went is nobody's alteration.
+    const followed = { ...rendering, linkLocals: linkLocalsOf(found.egress) };
+    const [altered] = this.#differences(namespace, followed, found);
+    if (altered !== undefined)
+      this.#report(namespace, [...namespace.units.values()], JSON.stringify(altered));
+  }
+
+  /** Without the egress table, for good, where the kernel has no hook for it. */
+  #replace(namespace: WatchedNamespace, nftables: Nftables, rendering: Rendering): void {
+    try {
+      nftables.replace(this.#render(namespace, rendering));
+    } catch (error) {
+      if (!namespace.hasEgress || !lacksEgress(error)) throw error;
+      namespace.hasEgress = false;
+      nftables.replace(this.#render(namespace, rendering));
+    }
+  }
+
+  #differences(namespace: WatchedNamespace, rendering: Rendering, found: FoundTables): TableDifference[] {
+    const [inet, egress] = this.#render(namespace, rendering);
+    return [
+      ...(inet === undefined ? [] : compareTables(inet, found.inet)),
+      ...(egress === undefined ? [] : compareTables(egress, found.egress)),
+    ];
+  }
+
+  #render(namespace: WatchedNamespace, { owners, present, linkLocals }: Rendering): readonly Table[] {
+    const records = [...namespace.units.values()].map(({ pu }) => pu.record);
+    const addresses = addressesOf(records).flatMap((text) => parseAddress(text) ?? []);
+    if (namespace.seal === undefined || namespace.seal === 0) namespace.seal = newSeal();
+    const { seal } = namespace;
+    const hasEgress = namespace.hasEgress && present.length > 0;
+    return renderRuleSet({
+      interfaceNames: [...new Set(owners.map(({ interfaceName }) => interfaceName))],
+      owners,
+      markMask: this.#options.markMask,
+      onLinkPrefixes6: onLinkPrefixesOf(records),
+      egress: hasEgress ? { seal, addresses, linkLocals, interfaceNames: present } : undefined,
+    });
   }
 
   #report(namespace: WatchedNamespace, units: readonly WatchedUnit[], difference: string): void {
@@ -199,8 +266,11 @@ export class RuleGuard {
  * Whose rules the namespace should have: those of the PUs that we watch, on their interfaces as they are called now, and of
  * whoever else the table names. What is enforced never becomes less here: a PU that we could not take up stays closed.
  */
-function ownersOf(units: readonly WatchedUnit[], netnsFd: number, found: Table | undefined): RuleOwner[] {
-  const names = interfaceNames(netnsFd);
+function ownersOf(
+  units: readonly WatchedUnit[],
+  names: ReadonlyMap<number, string>,
+  found: Table | undefined,
+): RuleOwner[] {
   const ours = units.map(({ pu, interfaceIndex }) => ({
     puId: pu.record.id,
     interfaceName: (interfaceIndex === undefined ? undefined : names.get(interfaceIndex)) ?? pu.record.ifname,
@@ -217,14 +287,27 @@ function isInterfaceName(name: string): boolean {
 }
 
 function indexOf({ record, netnsFd }: HostedPu): number | undefined {
-  for (const [index, name] of interfaceNames(netnsFd)) if (name === record.ifname) return index;
+  for (const [index, name] of readInterfaces(netnsFd).names) if (name === record.ifname) return index;
   return undefined;
 }
 
-function interfaceNames(netnsFd: number): Map<number, string> {
+/** By interface index. */
+interface Interfaces {
+  readonly names: ReadonlyMap<number, string>;
+  readonly linkLocals: ReadonlyMap<number, Uint8Array[]>;
+}
+
+function readInterfaces(netnsFd: number): Interfaces {
   const route = Route.open({ netns: netnsFd });
   try {
-    return new Map(route.links().map(({ index, name }) => [index, name]));
+    const addresses = route.addresses().filter(({ prefix }) => isLinkLocal(prefix.address));
+    const linkLocals = Map.groupBy(addresses, ({ index }) => index);
+    return {
+      names: new Map(route.links().map(({ index, name }) => [index, name])),
+      linkLocals: new Map(
+        [...linkLocals].map(([index, own]) => [index, own.map(({ prefix }) => prefix.address)]),
+      ),
+    };
   } finally {
     route.close();
   }

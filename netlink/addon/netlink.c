@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_xdp.h>
 #include <linux/magic.h>
 #include <linux/nsfs.h>
 #include <linux/netlink.h>
@@ -23,6 +24,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -224,6 +226,42 @@ static napi_value open_socket(napi_env env, napi_callback_info info) {
   int32_t n[4];
   if (!arguments(env, info, 4, values) || !integers(env, values, 4, n)) return wrong_arguments(env);
   return own(env, socket_in(n[0], n[1], n[2], n[3]));
+}
+
+/*
+ * Readies an AF_XDP socket for sending in copy mode and binds it. The kernel pins the page of packet memory, so that it is
+ * not needed here any more; nothing is ever put into the rings. Returns 0 or a negative errno.
+ */
+static int bind_xdp(int fd, uint32_t interface, uint32_t queue) {
+  const uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE);
+  const int entries = 1;
+  void *memory = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return -errno;
+  struct xdp_umem_reg region = {.addr = (uintptr_t)memory, .len = page, .chunk_size = page};
+  struct sockaddr_xdp address = {
+      .sxdp_family = AF_XDP, .sxdp_flags = XDP_COPY, .sxdp_ifindex = interface, .sxdp_queue_id = queue};
+  int result = 0;
+  if (setsockopt(fd, SOL_XDP, XDP_UMEM_REG, &region, sizeof region) != 0 ||
+      setsockopt(fd, SOL_XDP, XDP_UMEM_FILL_RING, &entries, sizeof entries) != 0 ||
+      setsockopt(fd, SOL_XDP, XDP_UMEM_COMPLETION_RING, &entries, sizeof entries) != 0 ||
+      setsockopt(fd, SOL_XDP, XDP_TX_RING, &entries, sizeof entries) != 0 ||
+      bind(fd, (struct sockaddr *)&address, sizeof address) != 0)
+    result = -errno;
+  munmap(memory, page);
+  return result;
+}
+
+/* openXdp(netns | -1, interface index, queue) → fd of an AF_XDP socket that has this queue */
+static napi_value open_xdp(napi_env env, napi_callback_info info) {
+  napi_value values[3];
+  int32_t n[3];
+  if (!arguments(env, info, 3, values) || !integers(env, values, 3, n)) return wrong_arguments(env);
+  int fd = socket_in(n[0], AF_XDP, SOCK_RAW, 0);
+  if (fd < 0) return number(env, fd);
+  int bound = bind_xdp(fd, (uint32_t)n[1], (uint32_t)n[2]);
+  if (bound == 0) return own(env, fd);
+  close(fd);
+  return number(env, bound);
 }
 
 /* closeFd(fd): one that this environment opened */
@@ -545,6 +583,7 @@ NAPI_MODULE_INIT() {
     napi_callback call;
   } functions[] = {
       {"openNetns", open_netns_js},  {"openFile", open_file},         {"openSocket", open_socket},     {"closeFd", close_fd},
+      {"openXdp", open_xdp},
       {"setOption", set_option},     {"getOption", get_option},       {"receive", receive},
       {"send", send_js},             {"sendBatch", send_batch},       {"waitReadable", wait_readable},
       {"createPoller", create_poller}, {"pollerAdd", poller_add},     {"pollerRemove", poller_remove},

@@ -26,6 +26,8 @@ export const NFNL_MSG_BATCH_END = 0x11;
 export const tableAttribute = { name: 1, flags: 2 } as const;
 export const chainAttribute = { table: 1, name: 3, hook: 4, policy: 5, type: 7 } as const;
 export const hookAttribute = { number: 1, priority: 2, device: 3, devices: 4 } as const;
+/** Of each device in a list of them (enum nft_devices_attributes). */
+export const deviceAttribute = { name: 1 } as const;
 export const ruleAttribute = { table: 1, chain: 2, expressions: 4 } as const;
 export const setAttribute = {
   table: 1,

@@ -9,6 +9,7 @@ import {
   ctAttribute,
   ctKeyNumber,
   dataAttribute,
+  deviceAttribute,
   elementAttribute,
   elementListAttribute,
   expressionAttribute,
@@ -233,7 +234,7 @@ function encodeDevices(writer: MessageWriter, devices: readonly string[]): void 
     return;
   }
   writer.nest(hookAttribute.devices, () => {
-    for (const device of devices) writer.string(hookAttribute.device, device);
+    for (const device of devices) writer.string(deviceAttribute.name, device);
   });
 }
 

@@ -126,7 +126,12 @@ function manyAttributes(count: number): Record<string, string> {
 }
 
 describe("answers", () => {
-  const answer = { puId: "0123456789abcdef", markMask: 0xfff00000, onLinkPrefixes6: ["fd00::/64"] };
+  const answer = {
+    puId: "0123456789abcdef",
+    markMask: 0xfff00000,
+    onLinkPrefixes6: ["fd00::/64"],
+    sourceAddresses: [],
+  };
 
   test("survive encoding", () => {
     expect(decodeAddAnswer(encodeAnswer(answer))).toEqual({ ok: true, value: answer });

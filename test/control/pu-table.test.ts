@@ -56,7 +56,12 @@ describe("ADD", () => {
     const answer = await table.add(addRequest("a"), owner);
     expect(answer).toEqual({
       ok: true,
-      value: { puId: id, markMask: 0xfff00000, onLinkPrefixes6: ["fd00::/64"] },
+      value: {
+        puId: id,
+        markMask: 0xfff00000,
+        onLinkPrefixes6: ["fd00::/64"],
+        sourceAddresses: ["10.1.0.2"],
+      },
     });
     expect([...host.attached.keys()]).toEqual([id]);
     expect(readdirSync(folder)).toEqual([]);
@@ -230,7 +235,12 @@ describe("DEL", () => {
 describe("CHECK", () => {
   test("knows the enforced one, in its namespace", async () => {
     await addEnforced("a");
-    const answer = { puId: id, markMask: 0xfff00000, onLinkPrefixes6: ["fd00::/64"] };
+    const answer = {
+      puId: id,
+      markMask: 0xfff00000,
+      onLinkPrefixes6: ["fd00::/64"],
+      sourceAddresses: ["10.1.0.2"],
+    };
     const value = { ...answer, enforcedSince: "2026-01-01T00:00:00.000Z" };
     expect(await table.check({ op: "check", ...key, netnsCookie: "7" })).toEqual({ ok: true, value });
     const other = await table.check({ op: "check", ...key, netnsCookie: "8" });

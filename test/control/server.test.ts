@@ -131,7 +131,12 @@ describe("the plugin's way", () => {
     namespaces.make("/ns/a", "7");
     const plugin = await client();
     const ok = { version: 1, ok: true };
-    const puFacts = { puId: id, markMask: 0xfff00000, onLinkPrefixes6: ["fd00::/64"] };
+    const puFacts = {
+      puId: id,
+      markMask: 0xfff00000,
+      onLinkPrefixes6: ["fd00::/64"],
+      sourceAddresses: ["10.1.0.2"],
+    };
     expect(await plugin.ask(addRequest("a"))).toEqual({ ...ok, ...puFacts });
     expect([await plugin.ask({ op: "enforce", puId: id }), log.messages("error")]).toEqual([ok, []]);
     const key = { network: "net", containerId: "a", ifname: "eth0" };

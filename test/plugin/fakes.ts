@@ -3,10 +3,12 @@ import type { Edges } from "../../plugin/call.ts";
 import type { ControlConnection } from "../../plugin/control-client.ts";
 import { encodeAnswer, encodeRequest } from "../../enforcer/control/messages.ts";
 import type { PluginRequest } from "../../enforcer/control/messages.ts";
+import { NetlinkError } from "../../netlink/error.ts";
 import type { Table } from "../../netlink/nftables/model.ts";
 import { parseAddress } from "../../netlink/prefix.ts";
 import { ownerOf } from "../../plugin/enforcement.ts";
 import type { PodNamespace } from "../../plugin/pod-namespace.ts";
+import type { FoundTables } from "../../plugin/rule-tables.ts";
 import { run } from "../../plugin/run.ts";
 
 /** A namespace in memory. `fail` makes the named methods throw. */
@@ -17,20 +19,32 @@ export class FakeNamespace implements PodNamespace {
   readonly fail = new Set<keyof PodNamespace>();
   tables: readonly Table[] = [];
   isClosed = false;
+  /** Whether the kernel has the egress hook. */
+  isEgressKnown = true;
 
   addressesOf(interfaceName: string): readonly Uint8Array[] | undefined {
     this.#mayFail("addressesOf");
     return this.interfaces.get(interfaceName)?.map((text) => parseAddress(text) ?? new Uint8Array());
   }
 
-  readRules(): Table | undefined {
+  readRules(): FoundTables {
     this.#mayFail("readRules");
-    return this.tables[0];
+    const of = (family: Table["family"]): Table | undefined =>
+      this.tables.find((table) => table.family === family);
+    return { inet: of("inet"), egress: of("netdev") };
   }
 
   replaceRules(tables: readonly Table[]): void {
     this.#mayFail("replaceRules");
-    this.tables = tables;
+    if (!this.isEgressKnown && tables.some(({ family }) => family === "netdev"))
+      throw new NetlinkError("replace tables: netdev trireme: chain egress", 95);
+    const kept = this.tables.filter(({ family }) => !tables.some((table) => table.family === family));
+    this.tables = [...tables, ...kept];
+  }
+
+  hasEgress(): boolean {
+    this.#mayFail("hasEgress");
+    return this.isEgressKnown;
   }
 
   removeRules(): void {
@@ -80,7 +94,7 @@ export class FakeControl {
 }
 
 function usualAnswer(request: PluginRequest): string {
-  const rules = { markMask: 0xfff00000, onLinkPrefixes6: [] };
+  const rules = { markMask: 0xfff00000, onLinkPrefixes6: [], sourceAddresses: ["10.1.0.2", "fd00::2"] };
   if (request.op === "add" || request.op === "check") {
     return encodeAnswer({ puId: ownerOf(request).puId, ...rules, enforcedSince: "2026-01-01T00:00:00Z" });
   }

@@ -5,9 +5,24 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { formatTable } from "../../netlink/nftables/format.ts";
 import type { Expression, Table } from "../../netlink/nftables/model.ts";
-import { markLayout, queues, renderRuleSet, ruleOwners, withoutOwner } from "../../plugin/rule-set.ts";
+import { parseAddress } from "../../netlink/prefix.ts";
+import { linkLocalsOf } from "../../plugin/egress-rules.ts";
+import {
+  markLayout,
+  queues,
+  renderRuleSet,
+  ruleOwners,
+  sealOf,
+  withoutOwner,
+} from "../../plugin/rule-set.ts";
 
 const usual = { interfaceNames: ["eth0"], markMask: 0xfff00000, onLinkPrefixes6: ["fd00:1::/64"] };
+const address = (text: string): Uint8Array => parseAddress(text) ?? new Uint8Array();
+const egress = {
+  seal: 0x89abcdef,
+  addresses: ["10.1.0.2", "fd00:1::2", "10.1.0.2"].map(address),
+  linkLocals: [address("fe80::2")],
+};
 const golden = join(import.meta.dirname, "rule-set.golden.txt");
 
 function only(tables: readonly Table[]): Table {
@@ -23,7 +38,9 @@ function expressions(table: Table, kind: Expression["kind"]): Expression[] {
 
 describe("renderRuleSet", () => {
   it("is the set of rule-set.golden.txt (GOLDEN=write renews it)", () => {
-    const text = formatTable(only(renderRuleSet(usual)));
+    const text = renderRuleSet({ ...usual, egress })
+      .map(formatTable)
+      .join("");
     if (process.env["GOLDEN"] === "write") writeFileSync(golden, text);
     expect(text).toBe(readFileSync(golden, "utf8"));
   });
@@ -72,6 +89,31 @@ describe("renderRuleSet", () => {
 
   it.each(["10.0.0.0/8", "fd00::/129", "x/64", ""])("refuses %j as a prefix", (prefix) => {
     expect(() => renderRuleSet({ ...usual, onLinkPrefixes6: [prefix] })).toThrow(RangeError);
+  });
+});
+
+describe("the egress rules", () => {
+  const [inet, netdev] = renderRuleSet({ ...usual, egress });
+  const stack = (table: Table | undefined) => table?.chains.find(({ name }) => name === "stack");
+
+  it("are a table of their own, on the pod's interfaces, and absent where the hook is", () => {
+    expect(renderRuleSet(usual).map(({ family }) => family)).toEqual(["inet"]);
+    expect([inet?.family, netdev?.family]).toEqual(["inet", "netdev"]);
+    const [, both] = renderRuleSet({ ...usual, interfaceNames: ["eth0", "net1"], egress });
+    expect(both?.chains[0]?.hook).toMatchObject({ policy: "drop", devices: ["eth0", "net1"] });
+  });
+
+  it("give back the seal and the link-local addresses that they were made from", () => {
+    expect([sealOf(inet), linkLocalsOf(netdev)]).toEqual([egress.seal, egress.linkLocals]);
+    expect([sealOf(undefined), linkLocalsOf(undefined)]).toEqual([undefined, []]);
+    const altered = inet?.chains.map((chain) => (chain.name === "seal" ? { ...chain, rules: [] } : chain));
+    expect(sealOf({ family: "inet", name: "trireme", chains: altered ?? [] })).toBe(0);
+  });
+
+  it("end in a drop, whatever addresses there are", () => {
+    const [, bare] = renderRuleSet({ ...usual, egress: { seal: 1, addresses: [], linkLocals: [] } });
+    for (const table of [netdev, bare])
+      expect(stack(table)?.rules.at(-1)?.expressions).toEqual([{ kind: "verdict", verdict: "drop" }]);
   });
 });
 

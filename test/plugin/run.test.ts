@@ -37,7 +37,7 @@ describe("ADD", () => {
     });
     expect(ops(world)).toEqual(["add", "enforce"]);
     expect(world.control.openConnections).toBe(0);
-    expect(ruleOwners(world.namespace.readRules())).toHaveLength(1);
+    expect(ruleOwners(world.namespace.readRules().inet)).toHaveLength(1);
     expect(world.namespace.isClosed).toBe(true);
   });
 
