@@ -14,7 +14,7 @@ export interface Role {
   readonly port: number;
 }
 
-export const roles: readonly Role[] = [
+const roles: readonly Role[] = [
   { name: "web", node: "node-a", labels: { app: "web" }, port: 80 },
   { name: "app", node: "node-b", labels: { app: "app" }, port: 8080 },
   { name: "db", node: "node-a", labels: { app: "db" }, port: 5432 },
@@ -70,7 +70,7 @@ async function startEnforcers(nodes: readonly Node[], lab: Lab, policyFile: stri
   return enforcers;
 }
 
-export function need<T>(value: T | undefined, what: string): T {
+function need<T>(value: T | undefined, what: string): T {
   if (value === undefined) throw new Error(`${what} is missing`);
   return value;
 }

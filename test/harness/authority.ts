@@ -6,7 +6,7 @@ import { runOk } from "./command.ts";
 import type { Enforcer } from "./enforcer.ts";
 import type { Lab } from "./lab.ts";
 
-export class Authority {
+class Authority {
   readonly trustDomain: string;
   readonly #folder: string;
   readonly #privateFile: string;

@@ -8,7 +8,7 @@ import type { Lab } from "../harness/lab.ts";
 export type Mode = "psk" | "pki";
 
 /** Everybody may connect to everybody. */
-export const allowAll = `version: 1
+const allowAll = `version: 1
 policies:
   - name: all
     subject: {}
