@@ -28,7 +28,7 @@ export class XdpSocket {
     this.fd = fd;
   }
 
-  /** The kernel waits until nobody uses the queue's pool: some milliseconds. */
+  /** Waits some milliseconds, until nobody uses the queue's pool; the kernel gives the queue back a moment later still. */
   close(): void {
     addon().closeFd(this.fd);
   }
