@@ -37,7 +37,7 @@ help:
 	@echo 'make                     build/trireme-cni (the CNI plugin) and build/trireme (daemon and command)'
 	@echo 'make demo [POLICY=FILE]  two nodes, several pods, and who may connect to whom (root)'
 	@echo 'make test                everything that is tested (root; installs what it needs)'
-	@echo 'make bench [QUICK=1]     us beside no rules, conntrack and a reader in C; build/bench.json (root; 15 or 3 min)'
+	@echo 'make bench [QUICK=1]     us beside no rules, conntrack and a reader in C; build/bench.json (root; QUICK: about 3 min)'
 	@echo 'make lint                types, lint, format, layers, unused code'
 	@echo 'make install             to PREFIX=$(PREFIX), CNI_BIN_DIR=$(CNI_BIN_DIR), under DESTDIR'
 	@echo 'make uninstall           removes what install wrote'
