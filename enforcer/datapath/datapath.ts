@@ -112,6 +112,7 @@ export class Datapath {
     const unit = this.#units.get(puId);
     if (unit === undefined) return;
     this.#units.delete(puId);
+    this.#options.identities().forgetOwn(unit.token);
     for (const held of this.#held.take(unit)) this.#dropNow(held, "unit-unknown");
     unit.namespace.remove(unit);
     this.#closeIfEmpty(unit.namespace);

@@ -20,7 +20,6 @@ export class NamespaceSocket {
   /** What the poller calls it. */
   readonly token: number;
   readonly netlink: QueueSocket;
-  closed = false;
 
   constructor(namespace: PodNamespace, group: SocketGroup, token: number, queueLength: number) {
     this.namespace = namespace;
@@ -34,7 +33,6 @@ export class NamespaceSocket {
   }
 
   close(): void {
-    this.closed = true;
     this.netlink.close();
   }
 }
