@@ -125,6 +125,7 @@ export class Daemon {
     this.#every(TICK_MS, () => this.#tokens.tick());
     this.#every(SWEEP_MS, () => void this.#sweep());
     this.#every(SWEEP_MS, () => this.#queues.tick());
+    this.#every(SWEEP_MS, () => this.#hub.tick());
     this.#isStarted = true;
     started.resolve(undefined);
     log.info("ready", { version: enforcerVersion, socket: config.socket, mode: config.mode, ...restored });

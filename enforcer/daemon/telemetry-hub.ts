@@ -3,6 +3,7 @@ import type { FlowDocument } from "../control/operator-messages.ts";
 import type { Log } from "../log.ts";
 import { FlowRing } from "../telemetry/flow-ring.ts";
 import { Metrics, type CniVerb } from "../telemetry/metrics.ts";
+import { RefusalLog } from "../telemetry/refusal-log.ts";
 import { flowDocument } from "./flow-document.ts";
 import type { WorkerReport } from "./worker-link.ts";
 
@@ -19,10 +20,12 @@ const verbs: Readonly<Record<string, CniVerb>> = {
 export class TelemetryHub {
   readonly metrics = new Metrics();
   readonly #flows: FlowRing;
+  readonly #refusals: RefusalLog;
   readonly #log: Log;
 
   constructor(flowRecords: number, log: Log) {
     this.#flows = new FlowRing(flowRecords);
+    this.#refusals = new RefusalLog(log, () => performance.now());
     this.#log = log;
   }
 
@@ -33,7 +36,13 @@ export class TelemetryHub {
     );
     for (const flow of report.flows) this.#flows.push(flow);
     this.#flows.addLost(report.flowsLost);
+    this.#refusals.take(this.metrics.counters, report.units);
     for (const problem of report.failures) this.#log.error("datapath", { problem });
+  }
+
+  /** Writes the log lines that have become due. Call about once a second. */
+  tick(): void {
+    this.#refusals.take(this.metrics.counters, new Map());
   }
 
   /** Counts a request on the control socket, where it is a CNI verb's. Code 0: granted. */

@@ -155,7 +155,7 @@ export class Datapath {
       for (const expiry of unit.engine.expire(nowMs)) {
         if (expiry.action === "authorise")
           this.#guard(() => unit.namespace.authorise(expiry.flow, this.#options.marks));
-        else this.#options.reporter.count(expiry.reason);
+        else this.#options.reporter.count(expiry.reason, 1, unit.description.id);
       }
     }
   }
@@ -286,7 +286,7 @@ export class Datapath {
   #drop(held: HeldPacket, reason: Reason): void {
     if (!this.#verdicts.fits(0)) this.#flush(held.socket);
     this.#verdicts.drop(held.queue, held.packetId);
-    this.#options.reporter.count(reason);
+    this.#options.reporter.count(reason, 1, held.unit.description.id);
   }
 
   #dropNow(held: HeldPacket, reason: Reason): void {

@@ -58,6 +58,8 @@ export type FromWorker =
       readonly flowsLost: number;
       /** Packets by reason: refusals, and what was dropped without a decision. */
       readonly packets: ReadonlyMap<Reason, number>;
+      /** For each reason of packets since the last report, the unit that met it last. */
+      readonly units: ReadonlyMap<Reason, string>;
       /** What operations of the kernel failed with; each text once a report, ten at most. */
       readonly failures: readonly string[];
     }

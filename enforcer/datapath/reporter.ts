@@ -3,27 +3,43 @@ import type { FlowRecord } from "../handshake/flow-record.ts";
 import type { Reason } from "../reason.ts";
 import type { FlowEvent, FromWorker } from "./messages.ts";
 
-const FLOWS_KEPT = 8_192;
+const ALLOWED_KEPT = 8_192;
+/** Whoever can send packets can make refusals, as many as he likes; they are counted in any case. */
+const REFUSED_KEPT = 256;
 const FAILURES_KEPT = 10;
 
 export class Reporter {
   readonly #packets = new Map<Reason, number>();
+  #units = new Map<Reason, string>();
   #flows: FlowEvent[] = [];
+  #refused = 0;
   #flowsLost = 0;
   #failures = new Set<string>();
   #isChanged = false;
 
-  /** Packets that were refused, or passed, for this reason. */
-  count(reason: Reason, packets = 1): void {
+  /** Packets that were refused, or passed, for this reason; `puId` names the unit that they were for, where there is one. */
+  count(reason: Reason, packets = 1, puId?: string): void {
     this.#packets.set(reason, (this.#packets.get(reason) ?? 0) + packets);
+    if (puId !== undefined) this.#units.set(reason, puId);
     this.#isChanged = true;
   }
 
   /** One decision, made at the wall-clock time `timeMs`. */
   flow(record: FlowRecord, timeMs: number): void {
-    if (this.#flows.length < FLOWS_KEPT) this.#flows.push({ timeMs, record });
-    else this.#flowsLost += 1;
     this.#isChanged = true;
+    if (!this.#hasRoom(record)) {
+      this.#flowsLost += 1;
+      return;
+    }
+    if (record.verdict === "deny") this.#refused += 1;
+    this.#flows.push({ timeMs, record });
+  }
+
+  /** What was allowed has its room whatever is refused. */
+  #hasRoom({ verdict }: FlowRecord): boolean {
+    return verdict === "deny"
+      ? this.#refused < REFUSED_KEPT
+      : this.#flows.length - this.#refused < ALLOWED_KEPT;
   }
 
   /** An operation of the kernel that failed. */
@@ -47,9 +63,12 @@ export class Reporter {
       flows: this.#flows,
       flowsLost: this.#flowsLost,
       packets: new Map(this.#packets),
+      units: this.#units,
       failures: [...this.#failures],
     } as const;
     this.#flows = [];
+    this.#refused = 0;
+    this.#units = new Map();
     this.#flowsLost = 0;
     this.#failures = new Set();
     this.#isChanged = false;

@@ -60,7 +60,7 @@ export function refuseSynQuietly(
   context: Omit<RecordContext, "role">,
 ): Outcome {
   const { reason } = decision;
-  const isNew = state.refused.note(state.key, state.packet.sequence, reason, state.nowMs);
+  const isNew = state.refused.noteSyn(state.key, state.packet.sequence, reason, state.nowMs);
   if (!isNew) return drop(reason);
   return {
     verdict: "drop",

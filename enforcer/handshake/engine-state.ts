@@ -11,7 +11,7 @@ import type { FlowKey } from "./flow-key.ts";
 import { loadFlowKey } from "./flow-key.ts";
 import { FlowTable } from "./flow-table.ts";
 import { PathMtus } from "./path-mtus.ts";
-import { RefusedSyns } from "./refused-syns.ts";
+import { RefusedFlows } from "./refused-flows.ts";
 import { RecentFlows } from "./recent-flows.ts";
 import { ResetBudget } from "./reset-budget.ts";
 import { TokenLog } from "./token-log.ts";
@@ -25,7 +25,7 @@ export class EngineState {
   readonly answered: AnsweredRing;
   readonly addressFlows: FlowTable<AddressFlow>;
   readonly recent: RecentFlows;
-  readonly refused: RefusedSyns;
+  readonly refused: RefusedFlows;
   readonly resets: ResetBudget;
   readonly paths: PathMtus;
   readonly tokens = new TokenLog();
@@ -57,7 +57,7 @@ export class EngineState {
     this.answered = new AnsweredRing(limits.answered);
     this.addressFlows = new FlowTable(limits.addressFlows);
     this.recent = new RecentFlows(limits.recent, limits.recentMs);
-    this.refused = new RefusedSyns(limits.refused);
+    this.refused = new RefusedFlows(limits.refused);
     this.resets = new ResetBudget(limits.resetsPerSecond);
     this.paths = new PathMtus(limits.paths, limits.pathMs);
     this.packet = scratch.packet;
@@ -66,7 +66,7 @@ export class EngineState {
     this.seed = randomSeed(environment);
   }
 
-  /** Loads the key of the parsed TCP packet. */
+  /** Loads the key of the parsed packet; ports are 0 where its protocol has none. */
   loadKey(): void {
     loadFlowKey(this.key, this.packet, this.isInbound, this.seed);
   }

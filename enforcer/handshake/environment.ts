@@ -24,7 +24,7 @@ export interface EngineLimits {
   readonly answered: number;
   /** Handshakes that have gone silent. */
   readonly silentMs: number;
-  /** Server: refused SYNs that are known when they are sent again. */
+  /** Refused SYNs and datagrams that are known when they are sent again. */
   readonly refused: number;
   /** Resets sent in answer to segments that belong to nothing. */
   readonly resetsPerSecond: number;

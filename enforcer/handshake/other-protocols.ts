@@ -1,9 +1,11 @@
 /** Owns what isn't TCP: judged by address rules, and ICMP errors by what they quote. Source: design, "In the pod's namespace". */
 import { protocolTcp } from "../packet/packet.ts";
 import { sequenceDifference } from "../packet/sequence.ts";
+import type { Decision } from "../policy/evaluate.ts";
 import { judgeByAddress, recordDecision } from "./decisions.ts";
 import type { EngineState } from "./engine-state.ts";
 import { loadQuotedFlowKey } from "./flow-key.ts";
+import type { FlowRecord } from "./flow-record.ts";
 import type { Outcome } from "./outcome.ts";
 import { acceptUnchanged, drop } from "./outcome.ts";
 import { leastMtus } from "./path-mtus.ts";
@@ -13,10 +15,21 @@ export function judgeDatagram(state: EngineState): Outcome {
   if (state.packet.protocol === protocolTcp) return drop("protocol-unsupported");
   if (state.packet.hasQuote) return state.isInbound ? judgeIcmpError(state) : drop("icmp-unrelated");
   const decision = judgeByAddress(state, state.packet.destinationPort);
+  if (decision.verdict === "deny") return refuseDatagram(state, decision);
+  return { verdict: "accept", mark: "authorised", packet: undefined, record: record(state, decision) };
+}
+
+/** Nobody waits for an answer before sending the next datagram, so a flow's refusals are recorded once a second. */
+function refuseDatagram(state: EngineState, decision: Decision): Outcome {
+  const { reason } = decision;
+  state.loadKey();
+  const isDue = state.refused.noteDatagram(state.key, state.packet.protocol, reason, state.nowMs);
+  return isDue ? { verdict: "drop", reason, record: record(state, decision) } : drop(reason);
+}
+
+function record(state: EngineState, decision: Decision): FlowRecord {
   const role = state.isInbound ? "server" : "client";
-  const record = recordDecision(state, decision, { role, proof: "address" });
-  if (decision.verdict === "deny") return { verdict: "drop", reason: decision.reason, record };
-  return { verdict: "accept", mark: "authorised", packet: undefined, record };
+  return recordDecision(state, decision, { role, proof: "address" });
 }
 
 /** An error about a flow that has no mark yet: it passes only with the exact 4-tuple and a sequence number that is in flight. */

@@ -137,7 +137,7 @@ function forgetFormer(state: EngineState): void {
 }
 
 function refuseTooBig(state: EngineState, candidate: Candidate, reason: Reason = "packet-too-big"): Outcome {
-  if (!state.refused.note(state.key, candidate.clientIsn, reason, state.nowMs)) return drop(reason);
+  if (!state.refused.noteSyn(state.key, candidate.clientIsn, reason, state.nowMs)) return drop(reason);
   const context = { role: "server", proof: "token", peer: candidate.peer } as const;
   return { verdict: "drop", reason, record: recordDecision(state, refusal(reason), context) };
 }

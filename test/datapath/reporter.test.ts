@@ -27,11 +27,28 @@ test("counters are totals, flows are those since the last report", () => {
   expect(reporter.take()).toMatchObject({ flows: [], packets: new Map([["no-rule", 2]]) });
 });
 
-test("decisions beyond the room are counted as lost", () => {
+test("decisions beyond the room are counted as lost; refusals take no room from what was allowed", () => {
   const reporter = new Reporter();
-  for (let index = 0; index < 8_200; index += 1) reporter.flow(record, index);
+  const allowed: FlowRecord = { ...record, verdict: "allow", reason: "rule-allow" };
+  for (let index = 0; index < 300; index += 1) reporter.flow(record, index);
+  for (let index = 0; index < 8_200; index += 1) reporter.flow(allowed, index);
+  for (let index = 0; index < 3; index += 1) reporter.flow(record, index);
   const report = reporter.take();
-  expect([report?.flows.length, report?.flowsLost]).toEqual([8_192, 8]);
+  const verdicts = Map.groupBy(report?.flows ?? [], (flow) => flow.record.verdict);
+  expect([verdicts.get("deny")?.length, verdicts.get("allow")?.length]).toEqual([256, 8_192]);
+  expect(report?.flowsLost).toBe(44 + 8 + 3);
+  reporter.flow(record, 1);
+  expect(reporter.take()).toMatchObject({ flows: [{ timeMs: 1, record }], flowsLost: 0 });
+});
+
+test("each reason names the unit that met it last, since the last report", () => {
+  const reporter = new Reporter();
+  reporter.count("no-rule", 1, "a");
+  reporter.count("no-rule", 1, "b");
+  reporter.count("queue-overflow", 5);
+  expect(reporter.take()?.units).toEqual(new Map([["no-rule", "b"]]));
+  reporter.count("queue-overflow");
+  expect(reporter.take()?.units).toEqual(new Map());
 });
 
 test("failures are told once each", () => {

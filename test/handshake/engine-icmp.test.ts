@@ -47,6 +47,18 @@ describe("a datagram", () => {
     if (verdict === "accept") expect(outcome).toMatchObject({ mark: "authorised", packet: undefined });
   });
 
+  test("that is refused is recorded once a second for each flow, and dropped each time", () => {
+    const { client } = new Dialogue();
+    const send = (port: number, nowMs: number): boolean => {
+      client.nowMs = nowMs;
+      const outcome = client.judge(outbound, datagram("10.1.0.10", port, "203.0.113.5", 53));
+      expect(outcome).toMatchObject({ verdict: "drop", reason: "no-address-rule" });
+      return outcome.record !== undefined;
+    };
+    expect([send(999, 0), send(999, 1), send(998, 2), send(999, 999)]).toEqual([true, false, true, false]);
+    expect([send(999, 1_000), send(999, 1_001), send(998, 1_001)]).toEqual([true, false, false]);
+  });
+
   test("of an unknown protocol is judged like any other", () => {
     const { client } = new Dialogue();
     const gre = ipPacket({ version: 4, protocol: 47 }, hex("00000800 00000000"));
