@@ -10,8 +10,6 @@ export const reasonTexts = {
   // Policy: allowed
   "rule-allow": "An allow rule matches the peer's verified identity and no deny rule does.",
   "address-allow": "An address rule allows this address, protocol and port, and none denies it.",
-  established: "The packet belongs to a connection, or answers traffic, that was allowed before.",
-  "neighbour-discovery": "IPv6 neighbour discovery, which is never judged.",
 
   // Policy: denied
   "rule-deny": "A deny rule matches the peer's verified identity; deny beats allow.",
@@ -22,7 +20,6 @@ export const reasonTexts = {
   "no-egress": "No egress rule of this processing unit can match any peer, so no token leaves for it.",
   "address-deny": "An address rule denies this address, protocol and port; deny beats allow.",
   "no-address-rule": "The peer is judged by address (no identity), and no address rule allows it.",
-  "peer-refused": "The peer's end refused the connection.",
 
   // Packet: cannot be judged
   "packet-truncated": "The packet is shorter than its headers say.",
@@ -75,17 +72,15 @@ export const reasonTexts = {
   // Handshake: proofs and state
   "tag-invalid": "The proof of this handshake is wrong.",
   "tag-missing": "A segment of a half-open connection carries no proof.",
-  "transcript-mismatch": "The answer belongs to another SYN than the one sent.",
   "address-relayed":
     "The server saw the connection come from an address that is neither ours nor a translator's.",
   "ack-unexpected": "The acknowledgement number does not belong to a pending SYN.",
   "no-connection": "The segment belongs to no authorised connection and no handshake in hand.",
   "simultaneous-open": "Simultaneous open and split handshakes are refused.",
-  "reset-passed": "A reset that ends a pending or authorised connection, passed to the stack.",
   "reset-invalid": "A reset that belongs to nothing, or has data or a wrong acknowledgement.",
   "icmp-unrelated": "An ICMP error that quotes no connection of ours.",
   "connection-expired": "The handshake was not finished in time.",
-  "connection-evicted": "The half-open connection made room for a newer one.",
+  "connection-evicted": "A handshake that was not finished made room for a newer one.",
   "table-full": "A table of connections has reached its configured size.",
 
   // Resources

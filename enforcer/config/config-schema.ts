@@ -143,8 +143,6 @@ const limits = map("the limits, each of which has a default", {
   authorisedRing: limit("connections just authorised, per unit", 4096, 16, 1_048_576),
   heldPackets: limit("packets held for verification, per queue", 64, 1, 4096),
   heldMs: limit("milliseconds that a packet may be held", 200, 1, 5000),
-  heldSegments: limit("untagged segments held, per half-open connection", 64, 0, 4096),
-  heldSegmentsMs: limit("milliseconds that an untagged segment may be held", 100, 0, 5000),
   handshakeMs: limit("milliseconds that a handshake may take", 75_000, 1000, 300_000),
   verificationsPerSecond: limit("asymmetric operations a second", 2000, 1, 1_000_000),
   verificationsPerSourcePerSecond: limit("asymmetric operations a second for one source", 50, 1, 1_000_000),

@@ -59,9 +59,6 @@ export interface LimitsConfig {
   /** Packets held for verification, per queue, and for how long. */
   readonly heldPackets: number;
   readonly heldMs: number;
-  /** Untagged segments held per half-open connection, and for how long. */
-  readonly heldSegments: number;
-  readonly heldSegmentsMs: number;
   /** How long a handshake may take at either end. */
   readonly handshakeMs: number;
   /** Asymmetric operations a second, in total and per source address. */

@@ -19,7 +19,7 @@ import { acceptAuthorised, acceptUnchanged, drop } from "./outcome.ts";
 import { resetStray } from "./resets.ts";
 import { receiveFromClient, receiveTokenSyn, sendSynAck, sendToClient } from "./server-connection.ts";
 
-/** Sizes of an engine's tables, for `status`. */
+/** Sizes of an engine's tables. */
 export interface EngineCounts {
   readonly pending: number;
   readonly halfOpen: number;
@@ -33,6 +33,7 @@ const controlFlags = tcpSyn | tcpAck | tcpRst | tcpFin;
 
 export class Engine {
   private readonly state: EngineState;
+  private evictedBefore = 0;
 
   constructor(unit: ProcessingUnit, environment: EngineEnvironment) {
     this.state = new EngineState(unit, environment);
@@ -58,6 +59,14 @@ export class Engine {
   /** Ends what has been silent too long. To be called about four times a second. */
   expire(nowMs: number): Expiry[] {
     return expireAll(this.state, nowMs);
+  }
+
+  /** Handshakes that made room for newer ones since the last call. */
+  takeEvicted(): number {
+    const { evicted } = this.counts();
+    const grown = evicted - this.evictedBefore;
+    this.evictedBefore = evicted;
+    return grown;
   }
 
   counts(): EngineCounts {

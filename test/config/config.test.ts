@@ -45,8 +45,6 @@ describe("a valid configuration", () => {
           authorisedRing: 4096,
           heldPackets: 64,
           heldMs: 200,
-          heldSegments: 64,
-          heldSegmentsMs: 100,
           handshakeMs: 75_000,
           verificationsPerSecond: 2000,
           verificationsPerSourcePerSecond: 50,

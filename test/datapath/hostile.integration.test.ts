@@ -24,8 +24,6 @@ const limits: LimitsConfig = {
   authorisedRing: 16,
   heldPackets: 64,
   heldMs: 200,
-  heldSegments: 64,
-  heldSegmentsMs: 100,
   handshakeMs: 75_000,
   verificationsPerSecond: 2_000,
   verificationsPerSourcePerSecond: 1_000,

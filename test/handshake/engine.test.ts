@@ -446,6 +446,7 @@ describe("caps", () => {
     const d = new Dialogue({ limits: { halfOpenPerToken: 3 } });
     for (let port = 1; port <= 5; port++) dial(d, port);
     expect(d.server.engine.counts()).toMatchObject({ halfOpen: 3, evicted: 2 });
+    expect([d.server.engine.takeEvicted(), d.server.engine.takeEvicted()]).toEqual([2, 0]);
     d.server.send(d.synAck({ toPort: 2 }));
     expect(d.server.lastCrossing).toMatchObject({ verdict: "drop", reason: "no-connection" });
     d.server.send(d.synAck({ toPort: 5 }));
