@@ -157,6 +157,8 @@ export class Datapath {
           this.#guard(() => unit.namespace.authorise(expiry.flow, this.#options.marks));
         else this.#options.reporter.count(expiry.reason, 1, unit.description.id);
       }
+      const evicted = unit.engine.takeEvicted();
+      if (evicted > 0) this.#options.reporter.count("connection-evicted", evicted, unit.description.id);
     }
   }
 

@@ -5,13 +5,7 @@ import type { Reason } from "../reason.ts";
 const INTERVAL_MS = 10_000;
 
 /** Not refusals. */
-const passed: ReadonlySet<Reason> = new Set<Reason>([
-  "rule-allow",
-  "address-allow",
-  "established",
-  "neighbour-discovery",
-  "reset-passed",
-]);
+const passed: ReadonlySet<Reason> = new Set<Reason>(["rule-allow", "address-allow"]);
 
 /** What an enforcer at work refuses every day; everything else is worth a warning. */
 const expected: ReadonlySet<Reason> = new Set<Reason>([
