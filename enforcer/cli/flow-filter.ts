@@ -1,6 +1,7 @@
 /** Owns which decisions `trireme flows` shows: every filter given must match. */
 import type { FlowDocument, FlowEndDocument } from "../control/operator-messages.ts";
 import { OperationError } from "../operation-error.ts";
+import { parseDuration } from "./duration.ts";
 
 export interface FlowFilterOptions {
   readonly verdict?: string;
@@ -18,12 +19,10 @@ export interface FlowFilterOptions {
 
 export type FlowFilter = (flow: FlowDocument) => boolean;
 
-const unitMs: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-
 /** Compiles the options. Throws `OperationError` (usage) for one that means nothing. */
 export function compileFilter(options: FlowFilterOptions, nowMs: number): FlowFilter {
   const { verdict, reason, rule, protocol, from, to, port, since } = options;
-  const sinceMs = since === undefined ? undefined : nowMs - parseDuration(since);
+  const sinceMs = since === undefined ? undefined : nowMs - parseSince(since);
   const portNumber = port === undefined ? undefined : parsePort(port);
   const tests: (FlowFilter | undefined)[] = [
     verdict === undefined ? undefined : (flow) => flow.verdict === verdict,
@@ -50,11 +49,11 @@ function isEnd({ id, attributes, address }: FlowEndDocument, wanted: string): bo
   return address === wanted || (id?.startsWith(wanted) ?? false);
 }
 
-function parseDuration(text: string): number {
-  const [, amount, unit = ""] = /^(\d{1,9})([smhd])$/.exec(text) ?? [];
-  const factor = unitMs[unit];
-  if (factor === undefined) throw usage(`--since ${text}: write a number and s, m, h or d, such as 5m`);
-  return Number(amount) * factor;
+/** In milliseconds. */
+function parseSince(text: string): number {
+  const seconds = parseDuration(text);
+  if (seconds === undefined) throw usage(`--since ${text}: write a number and s, m, h or d, such as 5m`);
+  return seconds * 1000;
 }
 
 function parsePort(text: string): number {

@@ -1,6 +1,7 @@
 /** Owns how `trireme keys` talks: options that all sub-commands share, output as text or JSON. */
 import type { Command } from "commander";
 import type { CommandEnvironment } from "./command-environment.ts";
+import { plain } from "./text-table.ts";
 
 export interface ReportOptions {
   readonly json?: true;
@@ -23,19 +24,13 @@ export function report(options: ReportOptions, environment: CommandEnvironment, 
 
 function formatLines(made: KeysReport): string {
   const rows = Object.entries(made).filter(([, value]) => value !== undefined);
-  return rows.map(([name, value]) => `${`${words(name)}:`.padEnd(labelWidth)}${plain(value)}\n`).join("");
+  return rows
+    .map(([name, value]) => `${`${words(name)}:`.padEnd(labelWidth)}${plain(flat(value))}\n`)
+    .join("");
 }
 
 /** camelCase as words. */
 const words = (name: string): string => name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
-
-/** Some values come from strangers' tokens: nothing of them may steer a terminal. */
-function plain(value: KeysReport[string]): string {
-  return flat(value).replace(
-    /\p{C}/gu,
-    (character) => `\\u{${character.codePointAt(0)?.toString(16) ?? ""}}`,
-  );
-}
 
 /** Lists and `key=value` members in one line. */
 function flat(value: unknown): string {

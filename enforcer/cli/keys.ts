@@ -17,12 +17,12 @@ import { keyId, minimumPskBytes, thumbprint } from "../identity/keys.ts";
 import { OperationError } from "../operation-error.ts";
 import { registerKeysInspect } from "./keys-inspect.ts";
 import { type CommandEnvironment, reporting } from "./command-environment.ts";
+import { parseDuration } from "./duration.ts";
 import { addJsonOption, report, type ReportOptions } from "./keys-report.ts";
+import { defaultPaths } from "./locations.ts";
 
-const defaultFolder = "/etc/trireme/keys";
 /** A certificate is valid from a little before it is made, for clocks that are behind. */
 const backdateSeconds = 60;
-const secondsOf: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
 
 interface MakeOptions extends ReportOptions {
   readonly keys: string;
@@ -65,7 +65,7 @@ function registerNode(keys: Command, environment: CommandEnvironment): void {
     .option("--trust-domain <name>", "the cluster's trust domain", "cluster.local")
     .option("--ca <file>", "the CA's private key (default: the one in KEYS/ca-private)")
     .option("--key <file>", "certify this private key instead of a new one")
-    .option("--valid <time>", "how long the certificate is valid: 90m, 24h, 30d", parseDuration, 86_400)
+    .option("--valid <time>", "how long the certificate is valid: 90m, 24h, 30d", parseValidity, 86_400)
     .option("--assert <pattern...>", 'what its tokens may say: "*" or "@node=NODE"', ["*"])
     .action((options: NodeOptions) =>
       reporting(environment, "keys node", () => makeNode(options, environment)),
@@ -83,7 +83,7 @@ function registerPsk(keys: Command, environment: CommandEnvironment): void {
 
 function addMakeOptions(command: Command): Command {
   return addJsonOption(command)
-    .option("--keys <folder>", "the keys folder", defaultFolder)
+    .option("--keys <folder>", "the keys folder", defaultPaths.keys)
     .option("--force", "replace files that are there");
 }
 
@@ -175,9 +175,8 @@ async function generateSigningKey(): Promise<{ privateKey: KeyObject; publicKey:
   return { privateKey: KeyObject.from(pair.privateKey), publicKey: KeyObject.from(pair.publicKey) };
 }
 
-function parseDuration(text: string): number {
-  const [, amount = "", unit = ""] = /^([1-9][0-9]{0,5})([smhd])$/.exec(text) ?? [];
-  const seconds = Number(amount) * (secondsOf[unit] ?? 0);
+function parseValidity(text: string): number {
+  const seconds = parseDuration(text) ?? 0;
   if (seconds === 0) throw new InvalidArgumentError("write a number and s, m, h or d, as 24h.");
   return seconds;
 }

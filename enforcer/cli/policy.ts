@@ -11,14 +11,11 @@ import { compilePolicy } from "../policy/evaluate.ts";
 import { explain, type PolicyExplanation } from "../policy/explain.ts";
 import type { Policy } from "../policy/model.ts";
 import { formatProblem, type Problem } from "../policy/problem.ts";
+import { type CommandEnvironment, exitCodes } from "./command-environment.ts";
 import { formatQuestion, parseQuestion } from "./policy-question.ts";
 
-/** What the commands touch of the process; texts end with a newline. Exit codes: 0 valid or allowed, 1 invalid, 2 usage, 3 denied. */
-export interface PolicyCommandEnvironment {
-  readonly stdout: (text: string) => void;
-  readonly stderr: (text: string) => void;
-  readonly setExitCode: (code: number) => void;
-}
+/** What these commands touch of the process; texts end with a newline. */
+export type PolicyCommandEnvironment = Pick<CommandEnvironment, "stdout" | "stderr" | "setExitCode">;
 
 interface CheckOptions {
   readonly json?: true;
@@ -28,7 +25,7 @@ interface TestOptions extends CheckOptions {
   readonly explain?: true;
 }
 
-const exitCodes = { allow: 0, invalid: 1, usage: 2, deny: 3 } as const;
+const verdictCodes = { allow: exitCodes.done, deny: exitCodes.denied } as const;
 
 /** Adds `policy check FILE` and `policy test FILE FROM TO:PORT` to the operator's command. */
 export function registerPolicyCommands(program: Command, environment: PolicyCommandEnvironment): void {
@@ -68,7 +65,7 @@ function checkFile(file: string, options: CheckOptions, environment: PolicyComma
   if (options.json)
     writeJson(environment, { version: 1, valid: true, policies: policies.length, rules, problems: [] });
   else environment.stdout(`${file}: valid; policies: ${policies.length}, rules: ${rules}\n`);
-  environment.setExitCode(exitCodes.allow);
+  environment.setExitCode(exitCodes.done);
 }
 
 function refuse(
@@ -78,7 +75,7 @@ function refuse(
 ): void {
   if (options.json) writeJson(environment, { version: 1, valid: false, problems });
   else for (const problem of problems) environment.stderr(`${formatProblem(problem)}\n`);
-  environment.setExitCode(exitCodes.invalid);
+  environment.setExitCode(exitCodes.failed);
 }
 
 function testFile(
@@ -103,7 +100,7 @@ function testFile(
   const reasons = options.explain === true ? explainEnds(result.policy, question, answer) : undefined;
   if (options.json) writeJson(environment, toDocument(answer, reasons));
   else environment.stdout(formatAnswer(question, answer, reasons));
-  environment.setExitCode(exitCodes[answer.verdict]);
+  environment.setExitCode(verdictCodes[answer.verdict]);
 }
 
 /** Of each end that was asked, what every policy says. */

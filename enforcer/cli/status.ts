@@ -5,7 +5,8 @@ import type { ListEnd, PuDocument, StatusDocument } from "../control/operator-me
 import { reasonTexts } from "../reason.ts";
 import { reporting, type CommandEnvironment } from "./command-environment.ts";
 import { addLocationOptions, locate, type LocationOptions } from "./locations.ts";
-import { formatAttributes, formatDuration, formatTable, plain } from "./text-table.ts";
+import { formatDuration } from "./duration.ts";
+import { formatAttributes, formatTable, plain } from "./text-table.ts";
 
 interface StatusOptions extends LocationOptions {
   readonly json?: true;

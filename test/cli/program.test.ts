@@ -6,7 +6,8 @@ import packageJson from "../../package.json" with { type: "json" };
 import type { CommandEnvironment } from "../../enforcer/cli/command-environment.ts";
 import { runTrireme } from "../../enforcer/cli/program.ts";
 import { formatStatus } from "../../enforcer/cli/status.ts";
-import { formatDuration, formatTable } from "../../enforcer/cli/text-table.ts";
+import { formatDuration } from "../../enforcer/cli/duration.ts";
+import { formatTable } from "../../enforcer/cli/text-table.ts";
 
 let folder: string;
 let stdout: string;
