@@ -1,4 +1,4 @@
-/** Owns the one error class of operational failures: files, sockets, configuration, kernel. Hostile input is never one of these, but a `Reason`. */
+/** Owns the one error class of operational failures (files, sockets, configuration, kernel) and what any error says. Hostile input is never one of these, but a `Reason`. */
 
 /** What failed, for programs: stable, never renamed. */
 export type OperationCode =
@@ -30,4 +30,9 @@ export class OperationError extends Error {
     this.code = code;
     this.operation = operation;
   }
+}
+
+/** What went wrong, in the words of whatever was thrown. */
+export function errorText(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
 }

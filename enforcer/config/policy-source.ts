@@ -1,5 +1,6 @@
 /** Owns the policy file on disk: reads it, watches it, and keeps the last valid one. A wrong file never replaces a right one. */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { errorText } from "../operation-error.ts";
 import { MAX_FILE_BYTES } from "../policy/document.ts";
 import { emptyPolicy, type Policy } from "../policy/model.ts";
 import { parsePolicy, type PolicyResult } from "../policy/parse.ts";
@@ -16,13 +17,12 @@ export function readTextFile(path: string, remedy: string): string | Problem {
   try {
     return readBounded(path);
   } catch (error) {
-    const cause = error instanceof Error ? error.message : String(error);
     return {
       file: path,
       line: 1,
       column: 1,
       subject: "",
-      message: `the file cannot be read: ${cause}`,
+      message: `the file cannot be read: ${errorText(error)}`,
       remedy,
     };
   }

@@ -1,5 +1,6 @@
 /** Owns the checks of what an ADD claims about its namespace, before any identity is bound to it. */
 import { parseAddress } from "../../netlink/prefix.ts";
+import { errorText } from "../operation-error.ts";
 import type { AddRequest, ControlError, ControlErrorCode, Decoded } from "./messages.ts";
 import type { Namespaces, PodInterface } from "./namespaces.ts";
 
@@ -18,7 +19,7 @@ export function openClaimed(namespaces: Namespaces, request: AddRequest): Decode
   try {
     netnsFd = namespaces.open(request.netnsPath);
   } catch (error) {
-    return refuse(104, `${request.netnsPath} is not a network namespace (${textOf(error)})`);
+    return refuse(104, `${request.netnsPath} is not a network namespace (${errorText(error)})`);
   }
   const checked = checkOpen(namespaces, request, netnsFd);
   if (!checked.ok) namespaces.close(netnsFd);
@@ -41,7 +42,7 @@ function checkOpen(namespaces: Namespaces, request: AddRequest, netnsFd: number)
       ? { ok: true, value: { netnsFd, podInterface } }
       : { ok: false, error: problem };
   } catch (error) {
-    return refuse(105, `cannot look into ${request.netnsPath}: ${textOf(error)}`);
+    return refuse(105, `cannot look into ${request.netnsPath}: ${errorText(error)}`);
   }
 }
 
@@ -59,8 +60,4 @@ function addressProblem(request: AddRequest, { addresses: held }: PodInterface):
 
 function refuse(code: ControlErrorCode, message: string): Decoded<never> {
   return { ok: false, error: { code, message } };
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -2,7 +2,7 @@
 import { chmodSync, lstatSync, mkdirSync, unlinkSync, type Stats } from "node:fs";
 import { connect, type Server } from "node:net";
 import { dirname } from "node:path";
-import { OperationError } from "../operation-error.ts";
+import { errorText, OperationError } from "../operation-error.ts";
 
 /** A Unix socket's path, by sockaddr_un. */
 const PATH_MAXIMUM_BYTES = 107;
@@ -31,7 +31,7 @@ function prepareFolder(folder: string): void {
       throw failure(`folder ${folder} is open to others: the plugin only trusts one of mode 0700`);
   } catch (error) {
     if (error instanceof OperationError) throw error;
-    throw failure(`cannot use folder ${folder}: ${textOf(error)}`, error);
+    throw failure(`cannot use folder ${folder}: ${errorText(error)}`, error);
   }
 }
 
@@ -83,8 +83,4 @@ function listen(server: Server, path: string): Promise<void> {
 
 function failure(message: string, cause?: unknown): OperationError {
   return new OperationError("io", "listen at control socket", message, cause);
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

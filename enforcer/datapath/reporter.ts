@@ -1,5 +1,6 @@
 /** Counts what the worker decides, and keeps decisions until the main thread is told. Bounded: what does not fit is counted as lost. */
 import type { FlowRecord } from "../handshake/flow-record.ts";
+import { errorText } from "../operation-error.ts";
 import type { Reason } from "../reason.ts";
 import type { FlowEvent, FromWorker } from "./messages.ts";
 
@@ -51,8 +52,7 @@ export class Reporter {
   /** An error that the operator should read; its packet is counted elsewhere. */
   note(error: unknown): void {
     this.#isChanged = true;
-    if (this.#failures.size < FAILURES_KEPT)
-      this.#failures.add(error instanceof Error ? error.message : String(error));
+    if (this.#failures.size < FAILURES_KEPT) this.#failures.add(errorText(error));
   }
 
   /** What has happened since the last call; undefined if nothing has. */

@@ -7,6 +7,7 @@ import { Scratch } from "../handshake/scratch.ts";
 import { cwtCodec } from "../identity/cwt.ts";
 import type { TrustSnapshot } from "../identity/identity.ts";
 import { IdentityCache } from "../identity/verifier.ts";
+import { errorText } from "../operation-error.ts";
 import { compilePolicy, type CompiledPolicy } from "../policy/evaluate.ts";
 import { emptyPolicy } from "../policy/model.ts";
 import { compileNetworks } from "../policy/networks.ts";
@@ -93,7 +94,7 @@ class Worker {
       this.#send({
         kind: "attachFailed",
         puId,
-        message: error instanceof Error ? error.message : String(error),
+        message: errorText(error),
       });
     }
   }

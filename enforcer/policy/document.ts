@@ -10,6 +10,7 @@ import {
   isAlias,
   isSeq,
 } from "yaml";
+import { errorText } from "../operation-error.ts";
 import type { Problem } from "./problem.ts";
 
 /** Keys and indices from the top. */
@@ -163,7 +164,7 @@ function keyOffset(node: Node | undefined, key: string): number | undefined {
 }
 
 function firstLine(error: unknown): string {
-  const line = (error instanceof Error ? error.message : String(error)).split("\n")[0] ?? "";
+  const line = errorText(error).split("\n")[0] ?? "";
   return clip(line.replaceAll(/\p{Cc}/gu, "?"));
 }
 

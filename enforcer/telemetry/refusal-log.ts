@@ -15,9 +15,9 @@ const expected: ReadonlySet<Reason> = new Set<Reason>([
   "no-egress",
   "address-deny",
   "no-address-rule",
-  "peer-refused",
   "no-connection",
   "connection-expired",
+  "connection-evicted",
 ]);
 
 interface Line {
