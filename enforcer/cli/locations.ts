@@ -1,7 +1,7 @@
 /** Owns where the operator's commands find the enforcer: flags first, then its configuration file, then the defaults. */
 import { existsSync } from "node:fs";
 import type { Command } from "commander";
-import { readConfig } from "../daemon/run-daemon.ts";
+import { readConfig } from "../config/config-file.ts";
 
 export const defaultPaths = {
   config: "/etc/trireme/enforcer.yaml",

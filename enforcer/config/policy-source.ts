@@ -1,47 +1,13 @@
 /** Owns the policy file on disk: reads it, watches it, and keeps the last valid one. A wrong file never replaces a right one. */
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import { errorText } from "../operation-error.ts";
-import { MAX_FILE_BYTES } from "../policy/document.ts";
 import { emptyPolicy, type Policy } from "../policy/model.ts";
 import { parsePolicy, type PolicyResult } from "../policy/parse.ts";
 import type { Problem } from "../policy/problem.ts";
+import { readTextFile } from "./text-file.ts";
 
 /** Reads and validates a policy file. Everything that is wrong, a missing file included, is a problem, never an exception. */
 export function loadPolicy(path: string): PolicyResult {
   const text = readTextFile(path, "write a policy file there, or give its path as policy");
   return typeof text === "string" ? parsePolicy(text, path) : { ok: false, problems: [text] };
-}
-
-/** A regular file's text, at most one byte more than is allowed, so that its reader can say that it is too large. */
-export function readTextFile(path: string, remedy: string): string | Problem {
-  try {
-    return readBounded(path);
-  } catch (error) {
-    return {
-      file: path,
-      line: 1,
-      column: 1,
-      subject: "",
-      message: `the file cannot be read: ${errorText(error)}`,
-      remedy,
-    };
-  }
-}
-
-function readBounded(path: string): string {
-  const descriptor = openSync(path, "r");
-  try {
-    const status = fstatSync(descriptor);
-    if (!status.isFile()) throw new Error("it is not a regular file");
-    const buffer = Buffer.alloc(Math.min(status.size, MAX_FILE_BYTES) + 1);
-    let length = 0;
-    for (let count = 1; count > 0 && length < buffer.length; length += count) {
-      count = readSync(descriptor, buffer, length, buffer.length - length, null);
-    }
-    return buffer.toString("utf8", 0, length);
-  } finally {
-    closeSync(descriptor);
-  }
 }
 
 export interface PolicySourceEvents {

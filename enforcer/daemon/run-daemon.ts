@@ -1,30 +1,12 @@
-/** Owns the daemon as a process: its configuration file, its log on stderr, its signals, and how it ends. */
-import { hostname } from "node:os";
-import { loadConfig, type ConfigFlags, type EnforcerConfig } from "../config/config.ts";
-import { readTextFile } from "../config/policy-source.ts";
-import { OperationError } from "../operation-error.ts";
-import { formatProblem } from "../policy/problem.ts";
+/** Owns the daemon as a process: its log on stderr, its signals, and how it ends. */
+import type { ConfigFlags } from "../config/config.ts";
+import { readConfig } from "../config/config-file.ts";
 import { Logger } from "../telemetry/log.ts";
 import { Daemon } from "./daemon.ts";
 
 /** SIGTERM ends the process within 5 s, whatever hangs. */
 const STOP_TIMEOUT_MS = 4500;
 const LOG_FLUSH_MS = 1000;
-
-/** Reads and checks enforcer.yaml. Throws `OperationError` with every problem, one a line. */
-export function readConfig(path: string, flags: ConfigFlags): EnforcerConfig {
-  const text = readTextFile(path, "write one (README.md has an example), or name another with --config");
-  const result =
-    typeof text === "string"
-      ? loadConfig(text, flags, hostname(), path)
-      : ({ ok: false, problems: [text] } as const);
-  if (result.ok) return result.config;
-  throw new OperationError(
-    "config-invalid",
-    "read configuration",
-    result.problems.map(formatProblem).join("\n"),
-  );
-}
 
 /** Runs the enforcer until a signal ends it; then the process is gone. Rejects with `OperationError` if it can't start. */
 export async function runDaemon(configPath: string, flags: ConfigFlags): Promise<void> {
