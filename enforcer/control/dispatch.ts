@@ -65,7 +65,7 @@ export class Dispatcher {
     if (op !== "status" && op !== "log") await this.#sources.started;
     try {
       const error = isPluginOp(op) ? await this.#plugin(line, session) : await this.#operator(line, session);
-      if (error !== undefined) session.write(encodeError(error));
+      if (error !== undefined) this.#refuse(op, error, session);
       this.#sources.onAnswered(op, error?.code ?? 0);
     } catch (error) {
       this.#log.error("request failed", {
@@ -75,6 +75,11 @@ export class Dispatcher {
       session.write(encodeError({ code: 105, message: "the enforcer failed; its log says why" }));
       this.#sources.onAnswered(op, 105);
     }
+  }
+
+  #refuse(op: string, error: ControlError, session: Session): void {
+    this.#log.warn("control request refused", { op, code: error.code, problem: error.message });
+    session.write(encodeError(error));
   }
 
   /** The connection has ended: what it prepared and didn't enforce is undone. */

@@ -17,7 +17,7 @@ import {
   writeSync,
 } from "node:fs";
 import { basename, join } from "node:path";
-import { OperationError } from "../operation-error.ts";
+import { errorText, OperationError } from "../operation-error.ts";
 import type { Decoded } from "./messages.ts";
 import { decodeRecord, encodeRecord, MAX_RECORD_BYTES, type PuRecord } from "./pu-record.ts";
 
@@ -44,7 +44,12 @@ export class RegistryFolder {
       checkFolder(path);
     } catch (error) {
       if (error instanceof OperationError) throw error;
-      throw new OperationError("io", "open registry", `cannot use folder ${path}: ${textOf(error)}`, error);
+      throw new OperationError(
+        "io",
+        "open registry",
+        `cannot use folder ${path}: ${errorText(error)}`,
+        error,
+      );
     }
     return new RegistryFolder(path);
   }
@@ -64,22 +69,30 @@ export class RegistryFolder {
       const copy = readRecord(file.replace(/json$/, "copy"));
       return copy.ok ? { ok: true, record: copy.value, damage } : { ok: false, file, problem: damage };
     } catch (error) {
-      return { ok: false, file, problem: textOf(error) };
+      return { ok: false, file, problem: errorText(error) };
     }
   }
 
-  /** Writes a record, durably, in place of the PU's older one. Throws `OperationError`. */
+  /**
+   * Writes a record and its copy, durably, in place of the PU's older ones. Throws `OperationError`; then the older ones are still
+   * there, unless it is the disk that failed between two renames. What was written of the new ones is gone: on a full disk it
+   * would take the place that others need.
+   */
   write(record: PuRecord): void {
-    for (const kind of ["json", "copy"]) {
-      const file = join(this.path, `${record.id}.${kind}`);
-      const unfinished = join(this.path, `.${record.id}.${kind}.new`);
-      try {
-        writeDurably(unfinished, encodeRecord(record));
+    const files = ["json", "copy"].map((kind) => ({
+      file: join(this.path, `${record.id}.${kind}`),
+      unfinished: join(this.path, `.${record.id}.${kind}.new`),
+    }));
+    try {
+      for (const { unfinished } of files) writeDurably(unfinished, encodeRecord(record));
+      for (const { file, unfinished } of files) {
         renameSync(unfinished, file);
         this.#sync();
-      } catch (error) {
-        throw new OperationError("io", "write registry", `cannot write ${file}: ${textOf(error)}`, error);
       }
+    } catch (error) {
+      for (const { unfinished } of files) removeQuietly(unfinished);
+      const message = `cannot write the record of PU ${record.id} in ${this.path}: ${errorText(error)}`;
+      throw new OperationError("io", "write registry", message, error);
     }
   }
 
@@ -92,7 +105,7 @@ export class RegistryFolder {
         this.#sync();
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
-        throw new OperationError("io", "write registry", `cannot remove ${file}: ${textOf(error)}`, error);
+        throw new OperationError("io", "write registry", `cannot remove ${file}: ${errorText(error)}`, error);
       }
     }
   }
@@ -152,6 +165,11 @@ function writeDurably(file: string, text: string): void {
   }
 }
 
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+/** What can't be removed is removed by the next `load`. */
+function removeQuietly(file: string): void {
+  try {
+    unlinkSync(file);
+  } catch {
+    // It may never have been made.
+  }
 }

@@ -1,8 +1,8 @@
 /** Owns the control socket's server: who may connect, how many at once, and that one client never disturbs another. */
 import { createServer, type Server, type Socket } from "node:net";
-import type { Log } from "../log.ts";
+import type { Log, LogFields } from "../log.ts";
 import { encodeError, type ControlError } from "./messages.ts";
-import { Session, type LineHandler, type SessionLimits } from "./session.ts";
+import { Session, type LineHandler, type RefusalListener, type SessionLimits } from "./session.ts";
 import { listenAt } from "./socket-file.ts";
 
 export interface ControlServerOptions {
@@ -12,6 +12,8 @@ export interface ControlServerOptions {
   readonly onClosed: (session: Session) => void;
   /** User id at the other end of a connected Unix socket's descriptor. Throws `Error`. */
   readonly peerUid: (socketFd: number) => number;
+  /** Called for each connection that is refused, or ended before a request was whole. */
+  readonly onRefused?: RefusalListener;
   readonly log: Log;
   readonly limits?: Partial<ControlLimits>;
 }
@@ -60,16 +62,18 @@ export class ControlServer {
   #accept(socket: Socket): void {
     const uid = this.#peerUid(socket);
     if (uid !== 0) {
-      this.#options.log.warn("control connection refused", { uid: uid ?? "unknown" });
-      refuse(socket, { code: 103, message: "only root may use the control socket" });
+      this.#refuse(
+        socket,
+        { code: 103, message: "only root may use the control socket" },
+        { uid: uid ?? "unknown" },
+      );
       return;
     }
     if (this.#sessions.size >= this.#limits.connections && !this.#makeRoom()) {
-      this.#options.log.warn("control connection refused: too many");
-      refuse(socket, { code: 11, message: `${this.#limits.connections} connections are in use` });
+      this.#refuse(socket, { code: 11, message: `${this.#limits.connections} connections are in use` });
       return;
     }
-    const session = new Session(socket, this.#limits, this.#options.handle);
+    const session = new Session(socket, this.#limits, this.#options.handle, (error) => this.#note(error));
     this.#sessions.add(session);
     socket.once("close", () => {
       this.#sessions.delete(session);
@@ -83,9 +87,21 @@ export class ControlServer {
       if (!session.isIdle) continue;
       this.#sessions.delete(session);
       session.cut();
+      this.#note({ code: 11, message: "cut: idle the longest, and its place was needed" });
       return true;
     }
     return false;
+  }
+
+  #refuse(socket: Socket, error: ControlError, fields: LogFields = {}): void {
+    this.#note(error, fields);
+    refuse(socket, error);
+  }
+
+  #note(error: ControlError, fields: LogFields = {}): void {
+    const { code, message } = error;
+    this.#options.log.warn("control connection refused", { code, problem: message, ...fields });
+    this.#options.onRefused?.(error);
   }
 
   #peerUid(socket: Socket): number | undefined {
@@ -121,7 +137,7 @@ function refuse(socket: Socket, error: ControlError): void {
 }
 
 /** Node has no public way to a socket's descriptor, but every libuv stream handle has `fd`. */
-function descriptorOf(socket: Socket): number {
+export function descriptorOf(socket: Socket): number {
   const fd = (socket as { _handle?: { fd?: number } })._handle?.fd;
   if (fd === undefined || fd < 0) throw new Error("the connection is already closed");
   return fd;

@@ -10,6 +10,9 @@ export interface SessionLimits {
   readonly unsentBytes: number;
 }
 
+/** Told of what ends a connection before a request was whole: too long, too slow. */
+export type RefusalListener = (error: ControlError) => void;
+
 /** Handles one line, and settles when everything that answers it has been written. Must not reject. */
 export type LineHandler = (line: string, session: Session) => Promise<void>;
 
@@ -19,6 +22,7 @@ export class Session {
   readonly #socket: Socket;
   readonly #limits: SessionLimits;
   readonly #handle: LineHandler;
+  readonly #onRefused: RefusalListener;
   readonly #splitter = new LineSplitter();
   readonly #waiting: string[] = [];
   readonly #closed = new AbortController();
@@ -28,10 +32,11 @@ export class Session {
   /** True while an ADD on this connection waits for its `enforce`. */
   holdsPreparedPu = false;
 
-  constructor(socket: Socket, limits: SessionLimits, handle: LineHandler) {
+  constructor(socket: Socket, limits: SessionLimits, handle: LineHandler, onRefused: RefusalListener) {
     this.#socket = socket;
     this.#limits = limits;
     this.#handle = handle;
+    this.#onRefused = onRefused;
     socket.on("data", (chunk: Buffer) => this.#take(chunk));
     socket.on("end", () => this.#end());
     socket.on("error", () => socket.destroy());
@@ -78,6 +83,7 @@ export class Session {
 
   /** Says why, and ends the connection. */
   refuse(error: ControlError): void {
+    this.#onRefused(error);
     this.write(encodeError(error));
     this.#socket.end();
     this.#socket.destroySoon();

@@ -12,8 +12,13 @@ export class PolicyFeed {
   #generation = 0;
   #warning: string | undefined;
 
-  /** `apply` gets each valid policy, with a number that grows. */
-  constructor(path: string, apply: (policy: Policy, generation: number) => void, log: Log) {
+  /** `apply` gets each valid policy, with a number that grows; `onRefused` hears of each wrong one. */
+  constructor(
+    path: string,
+    apply: (policy: Policy, generation: number) => void,
+    onRefused: () => void,
+    log: Log,
+  ) {
     this.#source = new PolicySource(path, {
       onPolicy: (policy) => {
         this.#generation += 1;
@@ -29,6 +34,7 @@ export class PolicyFeed {
         const kept =
           this.#generation === 0 ? "nothing is allowed until it is mended" : "the one before stays in force";
         this.#warning = `policy ${path} is wrong, ${kept}`;
+        onRefused();
         log.error("policy refused", { file: path, problems: problems.length, effect: kept });
         for (const problem of problems.slice(0, PROBLEMS_LOGGED)) {
           log.error("policy problem", { problem: formatProblem(problem) });

@@ -45,8 +45,9 @@ export class TelemetryHub {
     this.#refusals.take(this.metrics.counters, new Map());
   }
 
-  /** Counts a request on the control socket, where it is a CNI verb's. Code 0: granted. */
+  /** Counts a request on the control socket: every refused one, and every one that ends a CNI verb. Code 0: granted. */
   countRequest(op: string, code: number): void {
+    if (code !== 0) this.metrics.countControlRefusal(code);
     const verb = Object.hasOwn(verbs, op) ? verbs[op] : undefined;
     if (verb === undefined || (op === "add" && code === 0)) return;
     this.metrics.countRequest(verb, code);

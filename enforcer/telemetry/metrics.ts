@@ -29,6 +29,16 @@ export class Metrics {
     "Requests of the CNI plugin, by verb and CNI error code (0 = granted).",
     ["verb", "code"],
   );
+  readonly #controlRefused = this.#counter(
+    "trireme_control_refused_total",
+    "Requests and connections that the control socket refused, by code of the control protocol.",
+    ["code"],
+  );
+  readonly #reloadsRefused = this.#counter(
+    "trireme_reloads_refused_total",
+    "Changes of policy or keys that were wrong, so that what was in force stayed.",
+    ["what"],
+  );
   readonly #queueDropped = this.#counter(
     "trireme_queue_dropped_total",
     "Packets that the kernel dropped because a queue was full.",
@@ -104,6 +114,15 @@ export class Metrics {
   /** Counts one request of the plugin. `code` 0 is a granted one. */
   countRequest(verb: CniVerb, code: number): void {
     this.#requests.inc({ verb, code: String(code) });
+  }
+
+  /** Counts a refusal at the control socket; `code` is never 0. */
+  countControlRefusal(code: number): void {
+    this.#controlRefused.inc({ code: String(code) });
+  }
+
+  countRefusedReload(what: "policy" | "keys"): void {
+    this.#reloadsRefused.inc({ what });
   }
 
   setPus(count: number): void {

@@ -1,6 +1,8 @@
+import { execFileSync } from "node:child_process";
 import {
   chmodSync,
   chownSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -110,6 +112,28 @@ test("files that aren't ours, or not what they say, are problems; the others go 
     ]),
   );
   expect(readdirSync(path)).not.toContain(`.${record("good").id}.json.new`);
+});
+
+test("on a full disk a record is refused whole: no part of it stays, and the one before does", () => {
+  mkdirSync(path, { mode: 0o700 });
+  execFileSync("mount", ["-t", "tmpfs", "-o", "size=16k,mode=700", "none", path]);
+  try {
+    const folder = RegistryFolder.open(path);
+    folder.write(record("a"));
+    // One page is left: room for a record, and none for its copy.
+    writeFileSync(join(path, "filler"), Buffer.alloc(4096));
+    const files = readdirSync(path).sort();
+    expect(() => folder.write(record("b"))).toThrow(/ENOSPC/);
+    const newer = { ...record("a"), mtu: 1400 };
+    expect(() => folder.write(newer)).toThrow(/ENOSPC/);
+    expect(readdirSync(path).sort()).toEqual(files);
+    expect(folder.load()).toEqual([{ ok: true, record: record("a") }]);
+    rmSync(join(path, "filler"));
+    folder.write(newer);
+    expect(folder.load()).toEqual([{ ok: true, record: newer }]);
+  } finally {
+    execFileSync("umount", [path]);
+  }
 });
 
 test("a damaged record is restored from its copy; a copy alone is none", () => {

@@ -34,6 +34,7 @@ let log: FakeLog;
 let uid: number;
 let unready: ControlError | undefined;
 let answered: [string, number][];
+let refused: number[];
 let followers: Set<(flow: FlowDocument) => void>;
 const clients: LineClient[] = [];
 
@@ -89,6 +90,7 @@ async function start(limits: Partial<ControlLimits> = {}): Promise<void> {
     handle: (line, session) => dispatcher.handle(line, session),
     onClosed: (session) => void dispatcher.closed(session),
     peerUid: () => uid,
+    onRefused: ({ code }) => refused.push(code),
     log,
     limits,
   });
@@ -114,6 +116,7 @@ beforeEach(() => {
   uid = 0;
   unready = undefined;
   answered = [];
+  refused = [];
   followers = new Set();
 });
 
@@ -289,7 +292,7 @@ describe("hostile clients", () => {
     stranger.send({ op: "status" });
     expect(await stranger.next()).toMatchObject({ ok: false, error: { code: 103 } });
     expect(await stranger.next()).toBe("closed");
-    expect(answered).toEqual([]);
+    expect([answered, refused]).toEqual([[], [103]]);
   });
 
   test.each([
@@ -304,6 +307,10 @@ describe("hostile clients", () => {
     hostile.socket.write(bytes);
     expect(await hostile.next()).toMatchObject({ ok: false });
     expect(await hostile.ask({ op: "status" })).toMatchObject({ ok: true });
+    expect(answered.map(([, code]) => code)).toEqual([expect.any(Number), 0]);
+    const [line] = log.lines;
+    expect(line).toMatchObject({ level: "warn", message: "control request refused" });
+    expect(line?.fields["code"]).toBe(answered[0]?.[1]);
   });
 
   test("a line without end is cut at its limit", async () => {
@@ -312,6 +319,7 @@ describe("hostile clients", () => {
     hostile.socket.write(Buffer.alloc(1024 * 1024 + 2, "x"));
     expect(await hostile.next()).toMatchObject({ ok: false, error: { code: 100 } });
     expect(await hostile.next()).toBe("closed");
+    expect([refused, log.messages("warn")]).toEqual([[100], ["control connection refused"]]);
   });
 
   test("a message that drips doesn't last longer than the limit", async () => {
@@ -344,6 +352,8 @@ describe("hostile clients", () => {
     expect(await plugin.ask(addRequest("a"))).toMatchObject({ ok: true });
     for (let count = 0; count < 1000; count++) await client();
     expect(server.connections).toBeLessThanOrEqual(512);
+    expect(refused.length).toBeGreaterThanOrEqual(1001 - 512);
+    expect(new Set(refused)).toEqual(new Set([11]));
     expect(await (await client()).ask({ op: "status" })).toMatchObject({ ok: true });
     expect(await plugin.ask({ op: "enforce", puId: id })).toMatchObject({ ok: true });
   });

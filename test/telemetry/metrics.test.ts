@@ -26,6 +26,8 @@ test("names and labels are what dashboards rely on", async () => {
   metrics.setPus(3);
   metrics.countRequest("ADD", 0);
   metrics.countRequest("ADD", 11);
+  metrics.countControlRefusal(100);
+  metrics.countRefusedReload("policy");
   metrics.takeReport([decision("allow", "rule-allow", 150), decision("deny", "no-rule", 90)], new Map());
   expect(await samples(metrics)).toEqual(
     expect.arrayContaining([
@@ -33,6 +35,8 @@ test("names and labels are what dashboards rely on", async () => {
       'trireme_connections_total{verdict="deny",reason="no-rule"} 1',
       'trireme_cni_requests_total{verb="ADD",code="0"} 1',
       'trireme_cni_requests_total{verb="ADD",code="11"} 1',
+      'trireme_control_refused_total{code="100"} 1',
+      'trireme_reloads_refused_total{what="policy"} 1',
       "trireme_pus 3",
       "trireme_queue_dropped_total 0",
       'trireme_connect_added_seconds_bucket{le="0.0002"} 1',
