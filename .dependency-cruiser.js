@@ -46,11 +46,11 @@ const layers = [
   // These know everybody else in the product, and nobody knows them.
   {
     name: "enforcer/daemon",
-    may: ["^enforcer/", "^netlink/", "^plugin/(rule-set|rule-tables|egress-rules)\\.ts$"],
+    may: ["^enforcer/", "^netlink/", "^plugin/(rule-set|rule-owners|rule-tables|egress-rules)\\.ts$"],
   },
   {
     name: "enforcer/cli",
-    may: ["^enforcer/", "^netlink/", "^plugin/(rule-set|rule-tables|egress-rules)\\.ts$"],
+    may: ["^enforcer/", "^netlink/", "^plugin/(rule-set|rule-owners|rule-tables|egress-rules)\\.ts$"],
   },
   { name: "conformance", may: ["^netlink/", "^enforcer/control/messages\\.ts$"] },
   { name: "test/harness", may: [] },

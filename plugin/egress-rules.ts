@@ -32,9 +32,10 @@ export function renderEgress(name: string, interfaces: readonly string[], egress
     netdevRule(match.arpSenderIp([unspecified4, ...own4]), action.accept()),
     netdevRule(match.hasRoute(), action.goto(stackName)),
   ];
-  return { family: "netdev", name, chains: [{ name: "egress", hook, rules }, renderStack(own4, egress)] };
+  return { family: "netdev", name, chains: [{ name: egressName, hook, rules }, renderStack(own4, egress)] };
 }
 
+const egressName = "egress";
 const stackName = "stack";
 
 function renderStack(own4: readonly Uint8Array[], { seal, addresses, linkLocals }: EgressParameters): Chain {
@@ -55,16 +56,38 @@ function hosts(addresses: readonly Uint8Array[]): Prefix[] {
   return [...unique.values()].map((address) => ({ address, length: address.length * 8 }));
 }
 
+/** The interfaces that an egress table is on; none where there is no table. */
+export function devicesOf(table: Table | undefined): readonly string[] {
+  return table?.chains.find(({ name }) => name === egressName)?.hook?.devices ?? [];
+}
+
 /** Link-local addresses that an egress table lets out; none where there is no table. */
 export function linkLocalsOf(table: Table | undefined): Uint8Array[] {
-  const rules = table?.chains.find(({ name }) => name === stackName)?.rules ?? [];
-  const constants = rules.flatMap(({ expressions }) =>
+  return constantsOf(table, stackName).filter(isLinkLocal);
+}
+
+/** An egress table without these addresses; what else it does stays. `seal` is its own. */
+export function withoutAddresses(table: Table, seal: number, leaving: readonly Uint8Array[]): Table {
+  const stays = (address: Uint8Array): boolean =>
+    address.some((byte) => byte !== 0) && !leaving.some((other) => Buffer.compare(other, address) === 0);
+  const own4 = constantsOf(table, egressName).filter((address) => address.length === 4 && stays(address));
+  const own6 = constantsOf(table, stackName).filter((address) => address.length === 16 && stays(address));
+  return renderEgress(table.name, devicesOf(table), {
+    seal,
+    addresses: [...own4, ...own6.filter((address) => !isLinkLocal(address))],
+    linkLocals: own6.filter(isLinkLocal),
+  });
+}
+
+/** What a chain's rules compare with. */
+function constantsOf(table: Table | undefined, chain: string): Uint8Array[] {
+  const rules = table?.chains.find(({ name }) => name === chain)?.rules ?? [];
+  return rules.flatMap(({ expressions }) =>
     expressions.flatMap((expression) => {
       if (expression.kind === "compare") return [expression.data];
       return expression.kind === "lookup" ? expression.set.ranges.map(({ from }) => from) : [];
     }),
   );
-  return constants.filter(isLinkLocal);
 }
 
 /** An IPv6 address of fe80::/10. */

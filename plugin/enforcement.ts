@@ -7,10 +7,16 @@ import { compareTables } from "../netlink/nftables/compare.ts";
 import type { Table } from "../netlink/nftables/model.ts";
 import { parseAddress } from "../netlink/prefix.ts";
 import { CniError } from "./cni-error.ts";
-import { isLinkLocal, linkLocalsOf, type EgressParameters } from "./egress-rules.ts";
+import {
+  devicesOf,
+  isLinkLocal,
+  linkLocalsOf,
+  withoutAddresses,
+  type EgressParameters,
+} from "./egress-rules.ts";
 import type { PodNamespace } from "./pod-namespace.ts";
-import { renderRuleSet, ruleOwners, sealOf, withoutOwner } from "./rule-set.ts";
-import type { RuleOwner } from "./rule-set.ts";
+import { closedInterfaces, ruleOwners, withoutOwner, type RuleOwner } from "./rule-owners.ts";
+import { renderRuleSet, sealOf } from "./rule-set.ts";
 import { lacksEgress, newSeal, type FoundTables } from "./rule-tables.ts";
 import { applySettings } from "./sysctls.ts";
 
@@ -33,11 +39,10 @@ export function install(namespace: PodNamespace, owner: RuleOwner, answer: AddAn
   const undo = [(): void => restore(namespace, before)];
   const undoAll = (): void => undo.splice(0).forEach((step) => attemptQuietly(step));
   try {
-    const others = ruleOwners(before.inet).filter(({ puId }) => puId !== owner.puId);
     const seal = sealOf(before.inet) ?? 0;
-    attempt("install the rules", () =>
-      replace(namespace, [...others, owner], answer, seal === 0 ? newSeal() : seal),
-    );
+    attempt("install the rules", () => {
+      replace(namespace, beside(namespace, before, owner), answer, seal === 0 ? newSeal() : seal);
+    });
     const problem = findAlteration(namespace, owner, answer);
     if (problem !== undefined)
       throw new CniError("rulesNotInstalled", `the rules read back differ: ${problem}`);
@@ -49,19 +54,29 @@ export function install(namespace: PodNamespace, owner: RuleOwner, answer: AddAn
   }
 }
 
+/** What a table is for: the attachments that it enforces, and interfaces of those that have left. */
+interface Scope {
+  readonly owners: readonly RuleOwner[];
+  readonly closedNames: readonly string[];
+}
+
+/** The scope of a table with one more owner; closed interfaces stay so while they are there. */
+function beside(namespace: PodNamespace, { inet }: FoundTables, owner: RuleOwner): Scope {
+  const others = ruleOwners(inet).filter(({ puId }) => puId !== owner.puId);
+  const closedNames = closedInterfaces(inet).filter(
+    (name) => name !== owner.interfaceName && namespace.addressesOf(name) !== undefined,
+  );
+  return { owners: [...others, owner], closedNames };
+}
+
 /** With the egress table where the kernel has its hook, else without; both tables come in one batch. */
-function replace(
-  namespace: PodNamespace,
-  owners: readonly RuleOwner[],
-  answer: AddAnswer,
-  seal: number,
-): void {
-  const linkLocals = owners.flatMap(({ interfaceName }) => ownLinkLocals(namespace, interfaceName));
+function replace(namespace: PodNamespace, scope: Scope, answer: AddAnswer, seal: number): void {
+  const linkLocals = scope.owners.flatMap(({ interfaceName }) => ownLinkLocals(namespace, interfaceName));
   try {
-    namespace.replaceRules(render(owners, answer, { seal, linkLocals }));
+    namespace.replaceRules(render(scope, answer, { seal, linkLocals }));
   } catch (error) {
     if (!lacksEgress(error)) throw error;
-    namespace.replaceRules(render(owners, answer, undefined));
+    namespace.replaceRules(render(scope, answer, undefined));
   }
 }
 
@@ -77,7 +92,7 @@ export function findAlteration(
   if (!owners.some(({ puId }) => puId === owner.puId)) return "the table isn't this attachment's";
   const sealing = attempt("look for the egress hook", () => sealingOf(namespace, found, owners));
   if (sealing === "missing") return "the egress rules are missing";
-  const [inet, egress] = render(owners, answer, sealing);
+  const [inet, egress] = render({ owners, closedNames: closedInterfaces(found.inet) }, answer, sealing);
   const differences = [
     ...(inet === undefined ? [] : compareTables(inet, found.inet)),
     ...(egress === undefined ? [] : compareTables(egress, found.egress)),
@@ -99,7 +114,11 @@ function sealingOf(
   const seal = sealOf(found.inet);
   if (seal === undefined) return found.egress !== undefined || namespace.hasEgress() ? "missing" : undefined;
   const own = owners.flatMap(({ interfaceName }) => ownLinkLocals(namespace, interfaceName));
-  return { seal, linkLocals: linkLocalsOf(found.egress).filter((address) => includes(own, address)) };
+  const linkLocals = linkLocalsOf(found.egress).filter((address) => includes(own, address));
+  // The link of a closed interface may have gone, and older kernels forget its name then.
+  const devices = devicesOf(found.egress);
+  const closed = closedInterfaces(found.inet).filter((name) => devices.includes(name));
+  return { seal, linkLocals, interfaceNames: [...interfacesOf(owners), ...closed] };
 }
 
 function ownLinkLocals(namespace: PodNamespace, interfaceName: string): Uint8Array[] {
@@ -110,17 +129,42 @@ function includes(addresses: readonly Uint8Array[], address: Uint8Array): boolea
   return addresses.some((other) => Buffer.compare(other, address) === 0);
 }
 
-/** Takes the attachment's mark out of the namespace, and the rules as well when no other attachment needs them. Throws what the kernel refuses. */
+/**
+ * Takes the rules out of the namespace; where another attachment needs them, the mark and the addresses only, and the
+ * interface is closed. Throws what the kernel refuses.
+ */
 export function uninstall(namespace: PodNamespace, owner: RuleOwner): void {
-  const { inet } = namespace.readRules();
-  const owners = ruleOwners(inet);
-  if (inet === undefined || !owners.some(({ puId }) => puId === owner.puId)) return;
-  if (owners.length === 1) namespace.removeRules();
-  else namespace.replaceRules([withoutOwner(inet, owner)]);
+  const found = namespace.readRules();
+  const owners = ruleOwners(found.inet);
+  if (found.inet === undefined || !owners.some(({ puId }) => puId === owner.puId)) return;
+  if (owners.length === 1) {
+    namespace.removeRules();
+    return;
+  }
+  const egress = egressWithout(namespace, found, owner);
+  const inet = withoutOwner(found.inet, owner.puId);
+  namespace.replaceRules(egress === undefined ? [inet] : [inet, egress]);
+}
+
+/** What only the owner's interface has goes; undefined where there is no table. */
+function egressWithout(
+  namespace: PodNamespace,
+  { inet, egress }: FoundTables,
+  owner: RuleOwner,
+): Table | undefined {
+  const seal = sealOf(inet);
+  if (egress === undefined || seal === undefined) return undefined;
+  const addresses = (ours: boolean): readonly Uint8Array[] =>
+    interfacesOf(ruleOwners(inet).filter(({ puId }) => (puId === owner.puId) === ours)).flatMap(
+      (name) => namespace.addressesOf(name) ?? [],
+    );
+  const staying = addresses(false);
+  const leaving = addresses(true).filter((address) => !includes(staying, address));
+  return withoutAddresses(egress, seal, leaving);
 }
 
 function render(
-  owners: readonly RuleOwner[],
+  { owners, closedNames }: Scope,
   answer: AddAnswer,
   sealing: Sealing | undefined,
 ): readonly Table[] {
@@ -128,12 +172,17 @@ function render(
     .map((text) => parseAddress(text))
     .filter((address) => address !== undefined);
   return renderRuleSet({
-    interfaceNames: [...new Set(owners.map(({ interfaceName }) => interfaceName))],
+    interfaceNames: interfacesOf(owners),
     markMask: answer.markMask,
     onLinkPrefixes6: answer.onLinkPrefixes6,
     owners,
+    closedNames,
     egress: sealing === undefined ? undefined : { ...sealing, addresses },
   });
+}
+
+function interfacesOf(owners: readonly RuleOwner[]): string[] {
+  return [...new Set(owners.map(({ interfaceName }) => interfaceName))];
 }
 
 /** Never a moment without rules. Newer ones than `before` (it had no egress table) stay: they are no less closed. */

@@ -9,6 +9,7 @@ import type { Chain, Hook, Rule, Table } from "../netlink/nftables/model.ts";
 import { parsePrefix } from "../netlink/prefix.ts";
 import type { Prefix } from "../netlink/prefix.ts";
 import { renderEgress, type EgressParameters } from "./egress-rules.ts";
+import { closedChain, closeFrom, closeTo, ownerChain, type RuleOwner } from "./rule-owners.ts";
 
 export const tableFamily = "inet";
 export const egressFamily = "netdev";
@@ -26,13 +27,6 @@ export const queues = {
   outboundOther: 6,
 } as const;
 
-/** An attachment that the table enforces: it carries one empty chain for each, so that the namespace itself says whose rules these are. */
-export interface RuleOwner {
-  /** 16 hex digits. */
-  readonly puId: string;
-  readonly interfaceName: string;
-}
-
 export interface RuleSetParameters {
   /** The pod's enforced interfaces, as they are called in the namespace. At least one. */
   readonly interfaceNames: readonly string[];
@@ -41,6 +35,8 @@ export interface RuleSetParameters {
   /** IPv6 prefixes on the pod's link, `address/length`, that neighbour discovery may go to. */
   readonly onLinkPrefixes6: readonly string[];
   readonly owners?: readonly RuleOwner[];
+  /** Interfaces whose attachment has left: nothing passes until their link is gone. None of `interfaceNames`. */
+  readonly closedNames?: readonly string[];
   /** Absent where the kernel has no egress hook: packet sockets are then not held back. */
   readonly egress?: EgressParameters | undefined;
 }
@@ -73,22 +69,28 @@ export function markLayout(markMask: number): MarkLayout {
 
 /** The tables of the rule set, to be installed in one batch in place of what is there. Throws a RangeError for parameters that make no set. */
 export function renderRuleSet(parameters: RuleSetParameters): readonly Table[] {
-  const { interfaceNames, markMask, onLinkPrefixes6, owners = [], egress } = parameters;
+  const { interfaceNames, markMask, onLinkPrefixes6, owners = [], closedNames = [], egress } = parameters;
   if (interfaceNames.length === 0) throw new RangeError("a rule set needs an interface");
   const mark = markLayout(markMask);
+  const names = [...interfaceNames, ...closedNames];
   const chains = [
     renderSave(markMask, mark),
-    renderInRaw(interfaceNames, mark),
-    renderIn(interfaceNames, mark),
-    renderInSave(interfaceNames, mark),
+    startingWith(closeFrom(closedNames), renderInRaw(names, mark)),
+    renderIn(names, mark),
+    renderInSave(names, mark),
     renderOutRaw(mark),
-    renderOut(interfaceNames, mark, onLinkPrefixes6),
-    renderOutSave(interfaceNames, mark),
-    ...(egress === undefined ? [] : [renderSeal(interfaceNames, egress.seal)]),
+    startingWith(closeTo(closedNames), renderOut(names, mark, onLinkPrefixes6)),
+    renderOutSave(names, mark),
+    ...(egress === undefined ? [] : [renderSeal(names, egress.seal)]),
     ...owners.map(ownerChain),
+    ...closedNames.map(closedChain),
   ];
   const inet: Table = { family: tableFamily, name: tableName, chains };
-  return egress === undefined ? [inet] : [inet, renderEgress(tableName, interfaceNames, egress)];
+  return egress === undefined ? [inet] : [inet, renderEgress(tableName, names, egress)];
+}
+
+function startingWith(rules: readonly Rule[], chain: Chain): Chain {
+  return { ...chain, rules: [...rules, ...chain.rules] };
 }
 
 /** Masked copy from packet mark to connection mark by constants alone, one rule a bit: register masks need newer kernels. */
@@ -213,6 +215,20 @@ export function sealOf(table: Table | undefined): number | undefined {
   return data?.length === 4 ? new DataView(data.buffer, data.byteOffset).getUint32(0, true) : 0;
 }
 
+/** The mask that a table of ours was rendered with; undefined where it was altered, or isn't there. */
+export function markMaskOf(table: Table | undefined): number | undefined {
+  const [clear] = table?.chains.find(({ name }) => name === "out_raw")?.rules ?? [];
+  const kept = clear?.expressions.find((expression) => expression.kind === "bitwise")?.mask;
+  if (kept?.length !== 4) return undefined;
+  const mask = ~new DataView(kept.buffer, kept.byteOffset).getUint32(0, true) >>> 0;
+  try {
+    markLayout(mask);
+  } catch {
+    return undefined;
+  }
+  return mask;
+}
+
 const tcp = 6;
 const discoveryIn = [
   icmp6.routerSolicit,
@@ -262,27 +278,4 @@ function base(
   rules: readonly Rule[],
 ): Chain {
   return { name, hook: { type: "filter", hook, priority, policy }, rules };
-}
-
-const ownerPrefix = "pu_";
-
-function ownerChain(owner: RuleOwner): Chain {
-  return { name: ownerChainName(owner), rules: [] };
-}
-
-function ownerChainName({ puId, interfaceName }: RuleOwner): string {
-  return `${ownerPrefix}${puId}_${interfaceName}`;
-}
-
-/** Whose rules a table of ours holds, in the table's order. */
-export function ruleOwners(table: Table | undefined): RuleOwner[] {
-  return (table?.chains ?? []).flatMap(({ name }) => {
-    const [, puId, interfaceName] = /^pu_([0-9a-f]{16})_(.+)$/s.exec(name) ?? [];
-    return puId === undefined || interfaceName === undefined ? [] : [{ puId, interfaceName }];
-  });
-}
-
-/** The table without an owner's mark; what it enforces stays. */
-export function withoutOwner(table: Table, owner: RuleOwner): Table {
-  return { ...table, chains: table.chains.filter(({ name }) => name !== ownerChainName(owner)) };
 }

@@ -6,7 +6,7 @@ import type { ReleaseAnswer } from "../control/operator-messages.ts";
 import type { PuRecord } from "../control/pu-record.ts";
 import { RegistryFolder } from "../control/registry-folder.ts";
 import { noteRelease } from "../control/release-journal.ts";
-import { removeRules } from "../daemon/pu-hosting.ts";
+import { releaseRules } from "../daemon/namespace-rules.ts";
 import { OperationError } from "../operation-error.ts";
 import { exitCodes, reporting, type CommandEnvironment } from "./command-environment.ts";
 import { addLocationOptions, locate, type LocationOptions } from "./locations.ts";
@@ -92,13 +92,15 @@ function releaseByRegistry(state: string, puId: string | undefined, nowWallMs: n
   const folder = RegistryFolder.open(state);
   const failures: { puId: string; message: string }[] = [];
   const released: string[] = [];
-  for (const loaded of folder.load()) {
-    if (!loaded.ok) failures.push({ puId: loaded.file, message: loaded.problem });
-    else if (puId === undefined || loaded.record.id === puId) {
-      const problem = releaseOne(folder, loaded.record, nowWallMs);
-      if (problem === undefined) released.push(loaded.record.id);
-      else failures.push({ puId: loaded.record.id, message: problem });
-    }
+  const loaded = folder.load();
+  const records = loaded.flatMap((one) => (one.ok ? [one.record] : []));
+  for (const one of loaded) if (!one.ok) failures.push({ puId: one.file, message: one.problem });
+  for (const record of records) {
+    if (puId !== undefined && record.id !== puId) continue;
+    const others = records.filter(({ netnsCookie, id }) => netnsCookie === record.netnsCookie && id !== puId);
+    const problem = releaseOne(folder, record, puId === undefined ? undefined : others, nowWallMs);
+    if (problem === undefined) released.push(record.id);
+    else failures.push({ puId: record.id, message: problem });
   }
   if (puId !== undefined && released.length + failures.length === 0) {
     throw new OperationError("not-found", "release", `no PU ${puId} in ${state}`);
@@ -106,9 +108,14 @@ function releaseByRegistry(state: string, puId: string | undefined, nowWallMs: n
   return { released, failures };
 }
 
-function releaseOne(folder: RegistryFolder, record: PuRecord, nowWallMs: number): string | undefined {
+function releaseOne(
+  folder: RegistryFolder,
+  record: PuRecord,
+  staying: readonly PuRecord[] | undefined,
+  nowWallMs: number,
+): string | undefined {
   try {
-    removeRulesOf(record);
+    removeRulesOf(record, staying);
     noteRelease(folder.path, record.id, new Date(nowWallMs).toISOString());
     folder.remove(record.id);
     return undefined;
@@ -117,11 +124,14 @@ function releaseOne(folder: RegistryFolder, record: PuRecord, nowWallMs: number)
   }
 }
 
-function removeRulesOf({ netnsPath, netnsCookie: cookie }: PuRecord): void {
+function removeRulesOf(
+  { id, netnsPath, netnsCookie: cookie }: PuRecord,
+  staying: readonly PuRecord[] | undefined,
+): void {
   const fd = openNetns(netnsPath);
   try {
     if (netnsCookie(fd).toString() !== cookie) throw new Error(`${netnsPath} is another namespace now`);
-    removeRules(fd);
+    releaseRules(fd, id, staying);
   } finally {
     closeFd(fd);
   }

@@ -16,6 +16,9 @@ export interface PuHost {
   guardRules(pu: HostedPu): void;
   /** Undoes `attach` and `guardRules`; resolves, whatever happens, once the descriptor may be closed. */
   detach(puId: string): Promise<void>;
-  /** Removes our tables from the namespace, which is open afterwards. Throws `Error`. */
-  removeRules(netnsFd: number): void;
+  /**
+   * Opens the PU's interface; the other PUs of its namespace (`staying`) don't have a moment without rules. Undefined: all of
+   * the namespace is opened, whoever else its rules are for. Throws `Error`.
+   */
+  removeRules(pu: HostedPu, staying: readonly PuRecord[] | undefined): void;
 }

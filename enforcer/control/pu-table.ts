@@ -297,7 +297,7 @@ export class PuTable {
     };
   }
 
-  /** Takes our rules out of one PU's namespace, or all of them, and lets go: they are open afterwards. */
+  /** Opens one PU's interface, or all namespaces of ours, and lets go. */
   async release(puId: string | undefined): Promise<Decoded<ReleaseAnswer>> {
     const chosen = this.list().filter(({ id }) => puId === undefined || id === puId);
     if (puId !== undefined && chosen.length === 0)
@@ -305,24 +305,30 @@ export class PuTable {
     const failures: { puId: string; message: string }[] = [];
     const released: string[] = [];
     for (const { id } of chosen) {
-      const problem = await this.#inTurn(id, () => this.#releaseOne(id));
+      const problem = await this.#inTurn(id, () => this.#releaseOne(id, puId === undefined));
       if (problem === undefined) released.push(id);
       else failures.push({ puId: id, message: problem });
     }
     return { ok: true, value: { released, failures } };
   }
 
-  async #releaseOne(id: string): Promise<string | undefined> {
+  async #releaseOne(id: string, withAllOthers: boolean): Promise<string | undefined> {
     const entry = this.#entries.get(id);
     if (entry === undefined) return undefined;
     try {
-      this.#options.host.removeRules(entry.netnsFd);
-      this.#options.log.warn("PU released: its namespace is open now", names(entry.record));
+      this.#options.host.removeRules(entry, withAllOthers ? undefined : this.#neighboursOf(entry.record));
+      this.#options.log.warn("PU released: its interface is open now", names(entry.record));
       await this.#letGo(entry, "released");
       return undefined;
     } catch (error) {
       return textOf(error);
     }
+  }
+
+  /** The other PUs of the same namespace that are enforced, or will be as soon as they can be judged. */
+  #neighboursOf({ id, netnsCookie }: PuRecord): PuRecord[] {
+    const records = [...this.list(), ...this.#unhosted.values()];
+    return records.filter((record) => record.netnsCookie === netnsCookie && record.id !== id);
   }
 
   /** Lets go of PUs whose namespace has vanished from its path, and tries again what couldn't be restored. Call every few seconds. */

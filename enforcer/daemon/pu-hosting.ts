@@ -1,8 +1,7 @@
 /** Joins a PU's token, its place in the datapath, and the guard of its rules: what control asks for as `PuHost`. */
-import { Nftables } from "../../netlink/nftables/nftables.ts";
-import { removeTables } from "../../plugin/rule-tables.ts";
 import type { HostedPu, PuHost } from "../control/pu-host.ts";
 import type { Log } from "../log.ts";
+import { releaseRules } from "./namespace-rules.ts";
 import type { QueueHolder } from "./queue-holder.ts";
 import type { RuleGuard } from "./rule-guard.ts";
 import type { Tokens } from "./tokens.ts";
@@ -43,7 +42,7 @@ export function hostPus(
       tokens.remove(puId);
       await detach(link, puId, log);
     },
-    removeRules,
+    removeRules: ({ record, netnsFd }, staying) => releaseRules(netnsFd, record.id, staying),
   };
 }
 
@@ -57,15 +56,5 @@ async function detach(link: WorkerLink, puId: string, log: Log): Promise<void> {
     await link.detach(puId);
   } catch (error) {
     log.debug("detach without answer", { pu: puId, problem: String(error) });
-  }
-}
-
-/** Takes our tables out of a namespace; done as well when there are none. Throws `NetlinkError`. */
-export function removeRules(netnsFd: number): void {
-  const nftables = Nftables.open({ netns: netnsFd });
-  try {
-    removeTables(nftables);
-  } finally {
-    nftables.close();
   }
 }

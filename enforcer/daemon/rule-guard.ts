@@ -6,15 +6,14 @@ import { MonitorSocket } from "../../netlink/monitor-socket.ts";
 import { compareTables, type TableDifference } from "../../netlink/nftables/compare.ts";
 import { Nftables } from "../../netlink/nftables/nftables.ts";
 import { Poller } from "../../netlink/poller.ts";
-import { Route } from "../../netlink/route.ts";
 import type { Table } from "../../netlink/nftables/model.ts";
-import { parseAddress } from "../../netlink/prefix.ts";
-import { isLinkLocal, linkLocalsOf } from "../../plugin/egress-rules.ts";
-import { renderRuleSet, ruleOwners, sealOf, type RuleOwner } from "../../plugin/rule-set.ts";
+import { devicesOf, linkLocalsOf } from "../../plugin/egress-rules.ts";
+import { closedInterfaces, type RuleOwner } from "../../plugin/rule-owners.ts";
+import { sealOf } from "../../plugin/rule-set.ts";
 import { lacksEgress, newSeal, readTables, type FoundTables } from "../../plugin/rule-tables.ts";
 import type { HostedPu } from "../control/pu-host.ts";
-import { addressesOf, onLinkPrefixesOf } from "../control/pu-record.ts";
 import type { Log } from "../log.ts";
+import { readInterfaces, renderNamespace, renderingOf, type Rendering } from "./namespace-rules.ts";
 
 /** A change is looked at so long after it was told: whoever makes one often makes several. */
 const SETTLE_MS = 100;
@@ -22,10 +21,6 @@ const SETTLE_MS = 100;
 const REPAIR_INTERVAL_MS = 1_000;
 /** How long a DEL may take from the enforcer's part to the last change of the rules. */
 const DEL_MS = 5_000;
-/** IFNAMSIZ, less the zero at the end. */
-const INTERFACE_NAME_BYTES = 15;
-/** Attachments that are kept closed in one namespace without a PU of ours. */
-const OTHERS_MAX = 16;
 
 export interface RuleGuardOptions {
   readonly markMask: number;
@@ -55,14 +50,6 @@ interface WatchedNamespace {
   hasEgress: boolean;
   /** The one that was there when the namespace was first looked at. */
   seal: number | undefined;
-}
-
-/** What of the wanted rules the namespace decides. */
-interface Rendering {
-  readonly owners: readonly RuleOwner[];
-  /** Interfaces of the owners that exist. */
-  readonly present: readonly string[];
-  readonly linkLocals: readonly Uint8Array[];
 }
 
 export class RuleGuard {
@@ -193,14 +180,8 @@ export class RuleGuard {
     const nftables = Nftables.open({ netns: first.pu.netnsFd });
     try {
       const found = readTables(nftables);
-      const { names, linkLocals } = readInterfaces(first.pu.netnsFd);
-      const owners = ownersOf(units, names, found.inet);
-      const own = [...names].filter(([, name]) => owners.some(({ interfaceName }) => interfaceName === name));
-      const rendering = {
-        owners,
-        present: own.map(([, name]) => name),
-        linkLocals: own.flatMap(([index]) => linkLocals.get(index) ?? []),
-      };
+      const interfaces = readInterfaces(first.pu.netnsFd);
+      const rendering = renderingOf(ownersOf(units, interfaces.names), found.inet, interfaces);
       namespace.seal ??= sealOf(found.inet);
       this.#putRight(namespace, nftables, found, rendering);
     } finally {
@@ -211,9 +192,7 @@ export class RuleGuard {
   #putRight(namespace: WatchedNamespace, nftables: Nftables, found: FoundTables, rendering: Rendering): void {
     if (this.#differences(namespace, rendering, found).length === 0) return;
     this.#replace(namespace, nftables, rendering);
-    // A link-local address that came or went is nobody's alteration.
-    const followed = { ...rendering, linkLocals: linkLocalsOf(found.egress) };
-    const [altered] = this.#differences(namespace, followed, found);
+    const [altered] = this.#differences(namespace, followed(rendering, found), found);
     if (altered !== undefined)
       this.#report(namespace, [...namespace.units.values()], JSON.stringify(altered));
   }
@@ -237,18 +216,12 @@ export class RuleGuard {
     ];
   }
 
-  #render(namespace: WatchedNamespace, { owners, present, linkLocals }: Rendering): readonly Table[] {
-    const records = [...namespace.units.values()].map(({ pu }) => pu.record);
-    const addresses = addressesOf(records).flatMap((text) => parseAddress(text) ?? []);
+  #render(namespace: WatchedNamespace, rendering: Rendering): readonly Table[] {
     if (namespace.seal === undefined || namespace.seal === 0) namespace.seal = newSeal();
-    const { seal } = namespace;
-    const hasEgress = namespace.hasEgress && present.length > 0;
-    return renderRuleSet({
-      interfaceNames: [...new Set(owners.map(({ interfaceName }) => interfaceName))],
-      owners,
+    return renderNamespace(rendering, {
+      records: [...namespace.units.values()].map(({ pu }) => pu.record),
       markMask: this.#options.markMask,
-      onLinkPrefixes6: onLinkPrefixesOf(records),
-      egress: hasEgress ? { seal, addresses, linkLocals, interfaceNames: present } : undefined,
+      seal: namespace.hasEgress ? namespace.seal : undefined,
     });
   }
 
@@ -262,53 +235,27 @@ export class RuleGuard {
   }
 }
 
-/**
- * Whose rules the namespace should have: those of the PUs that we watch, on their interfaces as they are called now, and of
- * whoever else the table names. What is enforced never becomes less here: a PU that we could not take up stays closed.
- */
-function ownersOf(
-  units: readonly WatchedUnit[],
-  names: ReadonlyMap<number, string>,
-  found: Table | undefined,
-): RuleOwner[] {
-  const ours = units.map(({ pu, interfaceIndex }) => ({
+/** What is nobody's alteration: a link-local address that came or went, a closed interface whose link has gone. */
+function followed(rendering: Rendering, { inet, egress }: FoundTables): Rendering {
+  const closedNames = closedInterfaces(inet);
+  const devices = new Set([...rendering.present, ...closedNames]);
+  return {
+    ...rendering,
+    closedNames,
+    linkLocals: linkLocalsOf(egress),
+    present: devicesOf(egress).filter((name) => devices.has(name)),
+  };
+}
+
+/** The PUs that we watch, on their interfaces as they are called now. */
+function ownersOf(units: readonly WatchedUnit[], names: ReadonlyMap<number, string>): RuleOwner[] {
+  return units.map(({ pu, interfaceIndex }) => ({
     puId: pu.record.id,
     interfaceName: (interfaceIndex === undefined ? undefined : names.get(interfaceIndex)) ?? pu.record.ifname,
   }));
-  const others = ruleOwners(found).filter(
-    ({ puId, interfaceName }) => isInterfaceName(interfaceName) && !ours.some((owner) => owner.puId === puId),
-  );
-  return [...ours, ...others.slice(0, OTHERS_MAX)];
-}
-
-/** A pod can make chains of any name: what can be no interface's is nobody's. */
-function isInterfaceName(name: string): boolean {
-  return Buffer.byteLength(name) <= INTERFACE_NAME_BYTES;
 }
 
 function indexOf({ record, netnsFd }: HostedPu): number | undefined {
   for (const [index, name] of readInterfaces(netnsFd).names) if (name === record.ifname) return index;
   return undefined;
-}
-
-/** By interface index. */
-interface Interfaces {
-  readonly names: ReadonlyMap<number, string>;
-  readonly linkLocals: ReadonlyMap<number, Uint8Array[]>;
-}
-
-function readInterfaces(netnsFd: number): Interfaces {
-  const route = Route.open({ netns: netnsFd });
-  try {
-    const addresses = route.addresses().filter(({ prefix }) => isLinkLocal(prefix.address));
-    const linkLocals = Map.groupBy(addresses, ({ index }) => index);
-    return {
-      names: new Map(route.links().map(({ index, name }) => [index, name])),
-      linkLocals: new Map(
-        [...linkLocals].map(([index, own]) => [index, own.map(({ prefix }) => prefix.address)]),
-      ),
-    };
-  } finally {
-    route.close();
-  }
 }

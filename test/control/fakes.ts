@@ -2,6 +2,7 @@
 import type { AddRequest } from "../../enforcer/control/messages.ts";
 import type { Namespaces, PodInterface } from "../../enforcer/control/namespaces.ts";
 import type { HostedPu, PuHost } from "../../enforcer/control/pu-host.ts";
+import type { PuRecord } from "../../enforcer/control/pu-record.ts";
 import type { Log, LogFields } from "../../enforcer/log.ts";
 
 export class FakeNamespaces implements Namespaces {
@@ -50,7 +51,8 @@ export class FakeNamespaces implements Namespaces {
 export class FakeHost implements PuHost {
   readonly attached = new Map<string, HostedPu>();
   readonly guarded = new Set<string>();
-  readonly opened: number[] = [];
+  /** What was released, and who stayed in its namespace. */
+  readonly released: { puId: string; staying: string[] | undefined }[] = [];
   /** Made to fail, or to wait, by tests. */
   beforeAttach: (pu: HostedPu) => Promise<void> | void = () => undefined;
 
@@ -70,8 +72,8 @@ export class FakeHost implements PuHost {
     return Promise.resolve();
   }
 
-  removeRules(netnsFd: number): void {
-    this.opened.push(netnsFd);
+  removeRules({ record }: HostedPu, staying: readonly PuRecord[] | undefined): void {
+    this.released.push({ puId: record.id, staying: staying?.map(({ id }) => id) });
   }
 }
 

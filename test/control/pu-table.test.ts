@@ -286,9 +286,10 @@ describe("release", () => {
     await addEnforced("a");
     await addEnforced("b");
     expect(await table.release(id)).toEqual({ ok: true, value: { released: [id], failures: [] } });
-    expect(host.opened).toHaveLength(1);
-    expect(log.messages("warn")).toEqual(["PU released: its namespace is open now"]);
+    expect(host.released).toEqual([{ puId: id, staying: [puIdOf({ ...key, containerId: "b" })] }]);
+    expect(log.messages("warn")).toEqual(["PU released: its interface is open now"]);
     expect(await table.release(undefined)).toMatchObject({ ok: true, value: { failures: [] } });
+    expect(host.released.at(-1)?.staying).toBe(undefined);
     expect([table.list(), readdirSync(folder), namespaces.opened.size]).toEqual([[], [], 0]);
     expect(await table.release(id)).toMatchObject({ ok: false, error: { code: 102 } });
   });

@@ -2,7 +2,8 @@
 import { expect, it } from "vitest";
 import type { AddAnswer } from "../../enforcer/control/messages.ts";
 import { findAlteration, install, ownerOf, uninstall } from "../../plugin/enforcement.ts";
-import { ruleOwners, sealOf } from "../../plugin/rule-set.ts";
+import { closedInterfaces, ruleOwners } from "../../plugin/rule-owners.ts";
+import { sealOf } from "../../plugin/rule-set.ts";
 import { FakeNamespace } from "./fakes.ts";
 
 const first = ownerOf({ network: "pods", containerId: "c1", ifname: "eth0" });
@@ -29,6 +30,39 @@ it("keeps the rules until the last attachment leaves", () => {
   expect(ruleOwners(namespace.readRules().inet)).toEqual([second]);
   uninstall(namespace, second);
   expect(namespace.readRules().inet).toBe(undefined);
+});
+
+it("keeps the interface of one that left closed while it is there, for all that come and go beside it", () => {
+  const namespace = new FakeNamespace();
+  namespace.interfaces.set("net1", ["10.2.0.2"]);
+  const third = ownerOf({ network: "backup", containerId: "c1", ifname: "net2" });
+  const closed = (): string[] => closedInterfaces(namespace.readRules().inet);
+  for (const owner of [first, second]) install(namespace, owner, answerFor(owner.puId));
+  uninstall(namespace, second);
+  expect(closed()).toEqual(["net1"]);
+  expect(findAlteration(namespace, first, answerFor(first.puId))).toBe(undefined);
+  install(namespace, third, answerFor(third.puId));
+  expect(closed()).toEqual(["net1"]);
+  install(namespace, second, answerFor(second.puId));
+  expect(closed()).toEqual([]);
+  uninstall(namespace, second);
+  namespace.interfaces.delete("net1");
+  expect(findAlteration(namespace, first, answerFor(first.puId))).toBe(undefined);
+  install(namespace, first, answerFor(first.puId));
+  expect(closed()).toEqual([]);
+});
+
+it("leaves the egress rules as if the one that left had never been there", () => {
+  const namespace = new FakeNamespace();
+  namespace.interfaces.set("net1", ["10.2.0.2", "fd02::2", "fe80::2", "10.1.0.2"]);
+  const both = ["10.1.0.2", "10.2.0.2", "fd00::2", "fd02::2"];
+  install(namespace, first, answerFor(first.puId));
+  const before = namespace.readRules().egress?.chains.map(({ rules }) => rules);
+  install(namespace, second, { ...answerFor(second.puId), sourceAddresses: both });
+  expect(namespace.readRules().egress?.chains.map(({ rules }) => rules)).not.toEqual(before);
+  uninstall(namespace, second);
+  expect(namespace.readRules().egress?.chains.map(({ rules }) => rules)).toEqual(before);
+  expect(findAlteration(namespace, first, answerFor(first.puId))).toBe(undefined);
 });
 
 it("undoes a second attachment to what the first one had", () => {

@@ -3,18 +3,13 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { compareTables } from "../../netlink/nftables/compare.ts";
 import { formatTable } from "../../netlink/nftables/format.ts";
 import type { Expression, Table } from "../../netlink/nftables/model.ts";
 import { parseAddress } from "../../netlink/prefix.ts";
 import { linkLocalsOf } from "../../plugin/egress-rules.ts";
-import {
-  markLayout,
-  queues,
-  renderRuleSet,
-  ruleOwners,
-  sealOf,
-  withoutOwner,
-} from "../../plugin/rule-set.ts";
+import { closedInterfaces, ruleOwners, withoutOwner } from "../../plugin/rule-owners.ts";
+import { markLayout, markMaskOf, queues, renderRuleSet, sealOf } from "../../plugin/rule-set.ts";
 
 const usual = { interfaceNames: ["eth0"], markMask: 0xfff00000, onLinkPrefixes6: ["fd00:1::/64"] };
 const address = (text: string): Uint8Array => parseAddress(text) ?? new Uint8Array();
@@ -120,14 +115,61 @@ describe("the egress rules", () => {
 describe("owners", () => {
   const one = { puId: "0123456789abcdef", interfaceName: "eth0" };
   const other = { puId: "fedcba9876543210", interfaceName: "pu_eth_1" };
-  const table = only(renderRuleSet({ ...usual, owners: [one, other] }));
+  const both = { ...usual, interfaceNames: ["eth0", "pu_eth_1"] };
+  const table = only(renderRuleSet({ ...both, owners: [one, other] }));
 
   it("are read from the table again", () => expect(ruleOwners(table)).toEqual([one, other]));
   it("are none where there is no table", () => expect(ruleOwners(undefined)).toEqual([]));
-  it("leave one by one, the rules staying", () => {
-    const rest = withoutOwner(table, one);
-    expect(ruleOwners(rest)).toEqual([other]);
-    expect(rest.chains).toHaveLength(table.chains.length - 1);
+
+  it("leave one by one; their interface stays closed, by the very rules that are rendered for it", () => {
+    const rest = withoutOwner(table, one.puId);
+    expect([ruleOwners(rest), closedInterfaces(rest)]).toEqual([[other], ["eth0"]]);
+    const rendered = { ...usual, interfaceNames: ["pu_eth_1"], owners: [other], closedNames: ["eth0"] };
+    expect(compareTables(only(renderRuleSet(rendered)), rest)).toEqual([]);
+    const third = { puId: "0000000000000000", interfaceName: "net2" };
+    const interfaceNames = ["net2", "pu_eth_1"];
+    const more = only(
+      renderRuleSet({ ...rendered, interfaceNames, owners: [other, third], closedNames: ["eth0"] }),
+    );
+    const closedNames = ["eth0", "net2"];
+    expect(
+      compareTables(only(renderRuleSet({ ...rendered, closedNames })), withoutOwner(more, third.puId)),
+    ).toEqual([]);
+  });
+
+  it("leave an interface to the owner that has it as well", () => {
+    const shared = only(renderRuleSet({ ...usual, owners: [one, { ...other, interfaceName: "eth0" }] }));
+    const rest = withoutOwner(shared, one.puId);
+    expect([closedInterfaces(rest), rest.chains.length]).toEqual([[], shared.chains.length - 1]);
+  });
+
+  it("have closed interfaces beside them only of names that an interface can have", () => {
+    const chains = ["closed_", "closed_a-name-that-is-too-long", "closed_eth0", "closed_net1"];
+    const made = [...table.chains, ...chains.map((name) => ({ name, rules: [] }))];
+    expect(closedInterfaces({ ...table, chains: made })).toEqual(["net1"]);
+    expect(closedInterfaces(undefined)).toEqual([]);
+  });
+});
+
+describe("closed interfaces", () => {
+  const table = only(renderRuleSet({ ...usual, closedNames: ["net1"] }));
+
+  it.each(["in_raw", "out"])("are dropped first of all in %s", (name) => {
+    const chain = table.chains.find((one) => one.name === name);
+    expect(chain?.rules[0]?.expressions.at(-1)).toEqual({ kind: "verdict", verdict: "drop" });
+    expect(chain?.rules[0]?.expressions).toHaveLength(3);
+  });
+});
+
+describe("markMaskOf", () => {
+  it("gives back the mask that a table was rendered with, and none for a table of other making", () => {
+    for (const markMask of [0xfff00000, 0x00000fff, 0x0fff0000])
+      expect(markMaskOf(only(renderRuleSet({ ...usual, markMask })))).toBe(markMask);
+    expect(markMaskOf(undefined)).toBe(undefined);
+    const table = only(renderRuleSet(usual));
+    const of = (name: string) => table.chains.find((chain) => chain.name === name)?.rules ?? [];
+    for (const rules of [[], of("save"), of("in_raw")].map((all) => all.slice(1)))
+      expect(markMaskOf({ ...table, chains: [{ name: "out_raw", rules }] })).toBe(undefined);
   });
 });
 

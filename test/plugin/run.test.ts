@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { encodeError } from "../../enforcer/control/messages.ts";
 import { CniError } from "../../plugin/cni-error.ts";
-import { ruleOwners } from "../../plugin/rule-set.ts";
+import { ruleOwners } from "../../plugin/rule-owners.ts";
 import { createWorld } from "./fakes.ts";
 import type { World } from "./fakes.ts";
 
