@@ -2,18 +2,12 @@
 import { isIPv4, isIPv6 } from "node:net";
 import * as z from "zod";
 import { containsCidr, parseCidr } from "../policy/addresses.ts";
-import { choice, fault, integer, list, map, show, text } from "../policy/shape.ts";
+import { block, choice, fault, integer, list, map, show, text } from "../policy/shape.ts";
 import type { ListenAddress } from "./config.ts";
 
 const PORTS_PATTERN = /^([1-9][0-9]{0,4})(?:-([1-9][0-9]{0,4}))?$/;
 
-const cidr = z
-  .string({ error: () => fault("this is not a CIDR", "write text such as 10.1.0.0/16 or fd00:1::/48") })
-  .superRefine((draft, context) => {
-    const parsed = parseCidr(draft);
-    if ("error" in parsed) context.addIssue({ code: "custom", message: fault(parsed.error, parsed.remedy) });
-  })
-  .meta({ description: "an address or CIDR without host bits, such as 10.1.0.0/16 or fd00:1::/48" });
+const cidr = block("10.1.0.0/16 or fd00:1::/48");
 
 const nat64Prefix = cidr
   .superRefine((draft, context) => {

@@ -1,7 +1,7 @@
 /** Owns the grammar of a policy file as a schema: what may stand where. Source: README.md of this folder, which explains it to its writers. */
 import * as z from "zod";
 import { containsCidr, parseCidr } from "./addresses.ts";
-import { choice, fault, integer, list, map, show, text } from "./shape.ts";
+import { block, choice, fault, integer, list, map, show, text } from "./shape.ts";
 
 /** IP protocol numbers by the names that a file may use. */
 export const protocolNames = { TCP: 6, UDP: 17, SCTP: 132, ICMP: 1, ICMPv6: 58 } as const;
@@ -85,13 +85,7 @@ const selectorKeys = {
 
 const subject = map("a selector of the units that the rules are for; {} is every unit", selectorKeys);
 
-const cidr = z
-  .string({ error: () => fault("this is not a CIDR", "write text such as 10.0.0.0/8 or fd00::/8") })
-  .superRefine((draft, context) => {
-    const parsed = parseCidr(draft);
-    if ("error" in parsed) context.addIssue({ code: "custom", message: fault(parsed.error, parsed.remedy) });
-  })
-  .meta({ description: "an address or CIDR without host bits, such as 10.0.0.0/8 or fd00::/8" });
+const cidr = block("10.0.0.0/8 or fd00::/8");
 
 const ipBlock = map("an address block: cidr, and except for what it leaves out", {
   cidr,

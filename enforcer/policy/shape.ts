@@ -1,5 +1,6 @@
 /** Owns the building blocks of file schemas: each says what to write, to the person who wrote something else and to the JSON schema alike. */
 import * as z from "zod";
+import { parseCidr } from "./addresses.ts";
 import { limitProblems, MAX_PROBLEMS, type Path, type SourceDocument } from "./document.ts";
 import type { Problem } from "./problem.ts";
 
@@ -47,6 +48,18 @@ export function choice<const T extends readonly string[]>(
 export function list<T extends z.ZodType>(description: string, item: T, minimum = 0): z.ZodArray<T> {
   const error = wrong(description);
   return z.array(item, { error }).min(minimum, { error }).meta({ description });
+}
+
+/** A CIDR in its canonical form; `examples` are such as its writer may mean. */
+export function block(examples: string): z.ZodString {
+  return z
+    .string({ error: () => fault("this is not a CIDR", `write text such as ${examples}`) })
+    .superRefine((draft, context) => {
+      const parsed = parseCidr(draft);
+      if ("error" in parsed)
+        context.addIssue({ code: "custom", message: fault(parsed.error, parsed.remedy) });
+    })
+    .meta({ description: `an address or CIDR without host bits, such as ${examples}` });
 }
 
 /** A map with these keys and no others. */
