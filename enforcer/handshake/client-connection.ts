@@ -29,6 +29,8 @@ import { refuseOwnSyn, resetBothInbound, resetBothOutbound, resetSender } from "
 import { hashSyn, hashSynAck } from "./transcript.ts";
 
 const noExtensions = new Uint8Array(0);
+/** TH1 of a connection whose SYN has not been made yet. */
+const notHashed = new Uint8Array(0);
 const tagOptionLength = 20;
 
 export interface ClientConnection extends FlowEntry, Stopwatch {
@@ -106,7 +108,7 @@ function newConnection(state: EngineState, own: OwnToken): ClientConnection {
     own,
     nonce,
     window: state.packet.window,
-    th1: noExtensions,
+    th1: notHashed,
     proof: undefined,
     spentMs: 0,
   };
@@ -133,7 +135,7 @@ function attachSyn(state: EngineState, connection: ClientConnection): Outcome {
   const payload = synPayload(state, connection);
   const packet = attachMessage(state, payload, unwantedOptions);
   if (typeof packet === "string") return refuseSyn(state, packet);
-  if (connection.th1.length === 0) connection.th1 = hashSyn(payload);
+  if (connection.th1 === notHashed) connection.th1 = hashSyn(payload);
   return { verdict: "accept", mark: "none", packet, handshake: connection };
 }
 

@@ -115,12 +115,8 @@ export function sendSynAck(state: EngineState): Outcome | undefined {
 }
 
 function answerCandidate(state: EngineState, candidate: Candidate): Outcome {
-  const own = candidate.answer?.own ?? state.unit.token();
-  if (own === undefined) return drop("token-unavailable");
-  if (synAckLength(own.bytes, own.certificates) > state.unit.mtu) return refuseTooBig(state, candidate);
-  const keys = candidate.answer ?? state.environment.identities.pairKeys(own, candidate.peer, "server");
-  if (keys === undefined) return holdForAgreement(own, candidate.peer, "server", state.remote());
-  const answer = "tagS" in keys ? keys : makeAnswer(state, candidate, own, keys);
+  const answer = candidate.answer ?? prepareAnswer(state, candidate);
+  if ("verdict" in answer) return answer;
   const packet = attachMessage(state, synAckPayload(state, answer), unwantedOptions);
   if (typeof packet === "string") return refuseTooBig(state, candidate, packet);
   answer.serverIsn = state.packet.sequence;
@@ -128,6 +124,16 @@ function answerCandidate(state: EngineState, candidate: Candidate): Outcome {
   state.candidates.touch(candidate, state.nowMs);
   forgetFormer(state);
   return { verdict: "accept", mark: "none", packet, handshake: candidate };
+}
+
+/** The candidate's answer, or why there is none (yet). */
+function prepareAnswer(state: EngineState, candidate: Candidate): Answer | Outcome {
+  const own = state.unit.token();
+  if (own === undefined) return drop("token-unavailable");
+  if (synAckLength(own.bytes, own.certificates) > state.unit.mtu) return refuseTooBig(state, candidate);
+  const keys = state.environment.identities.pairKeys(own, candidate.peer, "server");
+  if (keys === undefined) return holdForAgreement(own, candidate.peer, "server", state.remote());
+  return makeAnswer(state, candidate, own, keys);
 }
 
 /** Our stack answers a new SYN: whatever had this 4-tuple before is over, and its proofs with it. */
