@@ -1,6 +1,6 @@
 /** nfnetlink_queue messages: configuration, packets in, verdicts out. Source: linux/netfilter/nfnetlink_queue.h. */
 import { AttributeCursor, MessageWriter } from "./cursor.ts";
-import { NLMSG_ERROR } from "./message.ts";
+import { NLM_F_REQUEST, NLMSG_ERROR } from "./message.ts";
 
 const NFNL_SUBSYS_QUEUE = 3;
 const NFQNL_MSG_PACKET = NFNL_SUBSYS_QUEUE << 8;
@@ -28,7 +28,6 @@ const NFQNL_COPY_PACKET = 2;
 
 const NF_DROP = 0;
 const NF_ACCEPT = 1;
-const NLM_F_REQUEST = 1;
 const NLMSG_HEADER = 16;
 const NFGEN_HEADER = 4;
 /** A verdict's message header, nfgenmsg, verdict header and mark. */

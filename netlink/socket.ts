@@ -104,6 +104,7 @@ export class NetlinkSocket {
     }
     throw new NetlinkError(`${operation}: changed ${dumpAttempts} times while it was read`, EINTR);
   }
+
   /** Sends bytes that hold whole messages, however many. */
   send(operation: string, bytes: Uint8Array): void {
     this.#growSendBuffer(bytes.length);
