@@ -54,6 +54,13 @@ export class WeatherStage {
     return new Connection(this, family, { clientPort, serverPort, nth });
   }
 
+  /** How many packets an enforcer has dropped for a reason since it started. */
+  async refusals(end: "client" | "server", reason: string): Promise<number> {
+    const enforcer = end === "client" ? this.pair.clientEnforcer : this.pair.serverEnforcer;
+    const { counters } = (await enforcer.json(["status"])) as { counters: Record<string, number> };
+    return counters[reason] ?? 0;
+  }
+
   /** Nothing crosses any of the pods' queues while `during` runs. */
   async expectNoCrossings(during: () => Promise<unknown>): Promise<void> {
     const crossings = (): Map<number, number>[] =>
