@@ -52,8 +52,8 @@ export class Enforcer {
     writeFileSync(join(folder, `${thumbprint}.jwk`), JSON.stringify({ kty: "oct", k }), { mode: 0o600 });
   }
 
-  /** Starts the daemon and waits until `trireme status` exits 0. */
-  async start(timeoutMs = 10_000): Promise<void> {
+  /** Starts the daemon and waits until `trireme status` exits 0. `program`: the command that is started instead of the built one. */
+  async start(timeoutMs = 10_000, program: readonly string[] = [triremeBinary()]): Promise<void> {
     const { config, metrics, logLevel } = this.#options;
     // JSON is YAML.
     const settings = {
@@ -65,12 +65,14 @@ export class Enforcer {
       ...config,
     };
     writeFileSync(this.configFile, JSON.stringify(settings, undefined, 2));
-    const argv = [triremeBinary(), "enforcer", "--config", this.configFile, "--socket", this.socket];
+    const argv = [...program, "enforcer", "--config", this.configFile, "--socket", this.socket];
     argv.push("--state", this.stateFolder, "--policy", this.policyFile, "--keys", this.keysFolder);
     argv.push("--log-level", logLevel ?? "info", "--log-format", "json");
     if (metrics !== undefined) argv.push("--metrics", metrics);
     const process = this.node.lab.start(this.node.namespace, argv);
     this.#process = process;
+    // Asking all the while would cost more than the start itself.
+    if (logLevel === undefined) await process.waitForOutput(/"message":"ready"/, timeoutMs);
     await waitFor(
       `the enforcer of ${this.node.name}`,
       async () => {
