@@ -2,7 +2,13 @@
 import { createHash } from "node:crypto";
 import { makeAttributes, type Attributes } from "../policy/attributes.ts";
 import { decoding, Fields } from "./fields.ts";
-import { LIMITS, type AddressPrefix, type AttachmentKey, type Decoded } from "./messages.ts";
+import {
+  LIMITS,
+  type AddressPrefix,
+  type AttachmentKey,
+  type Decoded,
+  type PodReference,
+} from "./messages.ts";
 
 /** Everything that a restarted enforcer needs to go on with a PU. */
 export interface PuRecord extends AttachmentKey {
@@ -27,6 +33,18 @@ const ATTRIBUTE_VALUES_MAXIMUM = 1024;
 /** The id of an attachment's PU: the first 16 hex digits of SHA-256(network ‖ 0 ‖ container ID ‖ 0 ‖ interface name). */
 export function puIdOf({ network, containerId, ifname }: AttachmentKey): string {
   return createHash("sha256").update(`${network}\0${containerId}\0${ifname}`).digest("hex").slice(0, 16);
+}
+
+/** The PU's whole attribute set: what the request says, and what only the enforcer may say. */
+export function deriveAttributes(
+  given: Readonly<Record<string, string>>,
+  pod: PodReference | undefined,
+  node: string,
+): Attributes {
+  const derived: [string, string][] = [["@node", node]];
+  if (pod !== undefined) derived.push(["@ns", pod.namespace]);
+  if (pod?.serviceAccount !== undefined) derived.push(["@sa", pod.serviceAccount]);
+  return makeAttributes([...Object.entries(given), ...derived]);
 }
 
 /** The on-link prefixes of PUs that share a namespace, and so a rule set: each once, in one order. */

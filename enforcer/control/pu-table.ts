@@ -10,8 +10,8 @@
  * Only enforced PUs are on disk. What happens to one attachment happens in turn; attachments don't wait for one another.
  */
 import type { Log } from "../log.ts";
-import { OperationError } from "../operation-error.ts";
-import { attributesIdentity, makeAttributes, type Attributes } from "../policy/attributes.ts";
+import { errorText, OperationError } from "../operation-error.ts";
+import { attributesIdentity } from "../policy/attributes.ts";
 import { openClaimed } from "./attachment-claims.ts";
 import type {
   AddAnswer,
@@ -23,13 +23,13 @@ import type {
   Decoded,
   GcAnswer,
   GcRequest,
-  PodReference,
 } from "./messages.ts";
 import type { Namespaces } from "./namespaces.ts";
 import type { ReleaseAnswer } from "./operator-messages.ts";
 import type { PuHost } from "./pu-host.ts";
-import { addressesOf, onLinkPrefixesOf, puIdOf, type PuRecord } from "./pu-record.ts";
+import { addressesOf, deriveAttributes, onLinkPrefixesOf, puIdOf, type PuRecord } from "./pu-record.ts";
 import type { RegistryFolder } from "./registry-folder.ts";
+import { Turns } from "./turns.ts";
 
 export interface PuTableOptions {
   readonly folder: RegistryFolder;
@@ -64,7 +64,7 @@ const DONE: Decoded<object> = { ok: true, value: {} };
 export class PuTable {
   readonly #options: PuTableOptions;
   readonly #entries = new Map<string, Entry>();
-  readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #turns = new Turns();
   /** On disk, but the host wouldn't have them (keys missing, say): closed, and tried again by `sweep`. */
   readonly #unhosted = new Map<string, PuRecord>();
   /** ADDs that are being prepared; they count against the maximum. */
@@ -84,7 +84,7 @@ export class PuTable {
   async restore(): Promise<Restored> {
     const results = await Promise.all(
       this.#options.folder.load().map(async (loaded) => {
-        if (loaded.ok) return this.#inTurn(loaded.record.id, () => this.#restoreLoaded(loaded));
+        if (loaded.ok) return this.#turns.take(loaded.record.id, () => this.#restoreLoaded(loaded));
         this.#options.log.error("registry: record dropped", { file: loaded.file, problem: loaded.problem });
         return false;
       }),
@@ -118,7 +118,10 @@ export class PuTable {
     } catch (error) {
       this.#options.namespaces.close(found.value);
       this.#unhosted.set(record.id, record);
-      this.#options.log.error("registry: PU cannot be judged", { ...names(record), problem: textOf(error) });
+      this.#options.log.error("registry: PU cannot be judged", {
+        ...names(record),
+        problem: errorText(error),
+      });
       return false;
     }
     this.#unhosted.delete(record.id);
@@ -139,13 +142,13 @@ export class PuTable {
       return refuse(104, `${record.netnsPath} is another namespace now`);
     } catch (error) {
       if (fd !== undefined) namespaces.close(fd);
-      return refuse(104, `${record.netnsPath} is gone (${textOf(error)})`);
+      return refuse(104, `${record.netnsPath} is gone (${errorText(error)})`);
     }
   }
 
   /** Prepares a PU for `owner`, who must `enforce` it. The same ADD again for an enforced PU changes nothing. */
   add(request: AddRequest, owner: Owner): Promise<Decoded<AddAnswer>> {
-    return this.#inTurn(puIdOf(request), () => this.#add(request, owner));
+    return this.#turns.take(puIdOf(request), () => this.#add(request, owner));
   }
 
   async #add(request: AddRequest, owner: Owner): Promise<Decoded<AddAnswer>> {
@@ -199,7 +202,7 @@ export class PuTable {
     try {
       await this.#options.host.attach(entry);
     } catch (error) {
-      return { ok: false, error: { code: codeOf(error), message: textOf(error) } };
+      return { ok: false, error: { code: codeOf(error), message: errorText(error) } };
     } finally {
       this.#preparing -= 1;
     }
@@ -221,7 +224,7 @@ export class PuTable {
 
   /** Ends the preparation: the PU is recorded, and lives until DEL. */
   enforce(puId: string, owner: Owner): Promise<Decoded<object>> {
-    return this.#inTurn(puId, () => {
+    return this.#turns.take(puId, () => {
       const entry = this.#entries.get(puId);
       if (entry === undefined) return refuse(102, `no PU ${puId}: it was deleted, or took too long`);
       if (entry.owner === undefined) return DONE;
@@ -230,7 +233,7 @@ export class PuTable {
       try {
         this.#options.folder.write(record);
       } catch (error) {
-        return refuse(105, textOf(error));
+        return refuse(105, errorText(error));
       }
       entry.record = record;
       entry.owner = undefined;
@@ -246,7 +249,7 @@ export class PuTable {
     const prepared = [...this.#entries.values()].filter((entry) => entry.owner === owner);
     await Promise.all(
       prepared.map(({ record }) =>
-        this.#inTurn(record.id, async () => {
+        this.#turns.take(record.id, async () => {
           const entry = this.#entries.get(record.id);
           if (entry?.owner === owner) await this.#letGo(entry, "ADD not completed");
         }),
@@ -257,14 +260,14 @@ export class PuTable {
   /** Lets go of an attachment's PU; done as well when there is none. */
   del(key: AttachmentKey): Promise<Decoded<object>> {
     const id = puIdOf(key);
-    return this.#inTurn(id, async () => {
+    return this.#turns.take(id, async () => {
       try {
         const entry = this.#entries.get(id);
         if (entry !== undefined) await this.#letGo(entry, "deleted");
         this.#forgetRecord(id);
         return DONE;
       } catch (error) {
-        return refuse(105, textOf(error));
+        return refuse(105, errorText(error));
       }
     });
   }
@@ -272,7 +275,7 @@ export class PuTable {
   /** Whether the attachment is enforced, in that namespace and no other. */
   check(request: CheckRequest): Promise<Decoded<CheckAnswer>> {
     const id = puIdOf(request);
-    return this.#inTurn(id, () => {
+    return this.#turns.take(id, () => {
       const entry = this.#entries.get(id);
       if (entry?.owner !== undefined) return refuse(11, "the ADD of this attachment is under way");
       if (entry === undefined) return refuse(102, "the attachment is not enforced: no ADD, or DEL since");
@@ -305,7 +308,7 @@ export class PuTable {
     const failures: { puId: string; message: string }[] = [];
     const released: string[] = [];
     for (const { id } of chosen) {
-      const problem = await this.#inTurn(id, () => this.#releaseOne(id, puId === undefined));
+      const problem = await this.#turns.take(id, () => this.#releaseOne(id, puId === undefined));
       if (problem === undefined) released.push(id);
       else failures.push({ puId: id, message: problem });
     }
@@ -321,7 +324,7 @@ export class PuTable {
       await this.#letGo(entry, "released");
       return undefined;
     } catch (error) {
-      return textOf(error);
+      return errorText(error);
     }
   }
 
@@ -333,8 +336,8 @@ export class PuTable {
 
   /** Lets go of PUs whose namespace has vanished from its path, and tries again what couldn't be restored. Call every few seconds. */
   async sweep(): Promise<void> {
-    await Promise.all([...this.#entries.keys()].map((id) => this.#inTurn(id, () => this.#sweepOne(id))));
-    const retries = [...this.#unhosted.keys()].map((id) => this.#inTurn(id, () => this.#retry(id)));
+    await Promise.all([...this.#entries.keys()].map((id) => this.#turns.take(id, () => this.#sweepOne(id))));
+    const retries = [...this.#unhosted.keys()].map((id) => this.#turns.take(id, () => this.#retry(id)));
     await Promise.all(retries);
   }
 
@@ -354,7 +357,7 @@ export class PuTable {
     try {
       await this.#letGo(entry, found.error.message);
     } catch (error) {
-      this.#options.log.error("PU cannot be let go", { ...names(entry.record), problem: textOf(error) });
+      this.#options.log.error("PU cannot be let go", { ...names(entry.record), problem: errorText(error) });
     }
   }
 
@@ -378,45 +381,18 @@ export class PuTable {
     try {
       this.#options.folder.remove(id);
     } catch (error) {
-      this.#options.log.error("registry: record cannot be removed", { pu: id, problem: textOf(error) });
+      this.#options.log.error("registry: record cannot be removed", { pu: id, problem: errorText(error) });
     }
   }
 
   /** Detaches everything and closes every descriptor; the records stay for the next start. */
   async close(): Promise<void> {
-    await Promise.all(this.#turns.values());
+    await this.#turns.settled();
     const entries = [...this.#entries.values()];
     this.#entries.clear();
     await Promise.all(entries.map(({ record }) => this.#options.host.detach(record.id)));
     for (const { netnsFd } of entries) this.#options.namespaces.close(netnsFd);
   }
-
-  /** Runs `work` after everything that was asked before about the same PU. */
-  #inTurn<T>(id: string, work: () => T | Promise<T>): Promise<T> {
-    const before = this.#turns.get(id) ?? Promise.resolve();
-    const turn = before.then(work);
-    const settled = turn.then(
-      () => undefined,
-      () => undefined,
-    );
-    this.#turns.set(id, settled);
-    void settled.then(() => {
-      if (this.#turns.get(id) === settled) this.#turns.delete(id);
-    });
-    return turn;
-  }
-}
-
-/** The PU's whole attribute set: what the request says, and what only the enforcer may say. */
-function deriveAttributes(
-  given: Readonly<Record<string, string>>,
-  pod: PodReference | undefined,
-  node: string,
-): Attributes {
-  const derived: [string, string][] = [["@node", node]];
-  if (pod !== undefined) derived.push(["@ns", pod.namespace]);
-  if (pod?.serviceAccount !== undefined) derived.push(["@sa", pod.serviceAccount]);
-  return makeAttributes([...Object.entries(given), ...derived]);
 }
 
 function isSame(known: PuRecord, wanted: PuRecord): boolean {
@@ -440,8 +416,4 @@ function codeOf(error: unknown): ControlErrorCode {
 
 function refuse(code: ControlErrorCode, message: string): Decoded<never> {
   return { ok: false, error: { code, message } };
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
