@@ -1,0 +1,81 @@
+/** A router that overwrites our TCP option with NOPs, as middleboxes do with options that they don't know: the marker of SYN and SYN-ACK, and the tag. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { JsonObject } from "../harness/cni-chain.ts";
+import { waitFor } from "../harness/command.ts";
+import { Lab } from "../harness/lab.ts";
+import { dropTable, expectAuthorised, kernelCounter, markStates, putTable, tableCounters } from "./kernel.ts";
+import { close } from "./sockets.ts";
+import { families, Stage } from "./stage.ts";
+
+const PORT = 8080;
+const openings = {
+  syn: "tcp flags & (syn|ack) == syn",
+  "SYN-ACK": "tcp flags & (syn|ack) == syn|ack",
+  both: "tcp flags & syn == syn",
+} as const;
+
+/** `came`: matching segments with our option; `left`: those that have it behind the chain that takes it out. */
+const stripping = (segments: string): string => `counter came {}
+  counter left {}
+  chain strip {
+    type filter hook forward priority 0
+    ${segments} tcp option 253 exists counter name came reset tcp option 253
+  }
+  chain check {
+    type filter hook forward priority 10
+    ${segments} tcp option 253 exists counter name left
+  }`;
+
+describe.each(["psk", "pki"] as const)("our option is stripped, mode %s", (mode) => {
+  const lab = new Lab();
+  let stage: Stage;
+  let router: string;
+
+  beforeAll(async () => {
+    stage = await Stage.build(lab, { mode });
+    ({ router } = stage.pair.cluster);
+    await stage.listen(PORT);
+  }, 60_000);
+  afterAll(() => lab.close());
+
+  const sight = (): Promise<Record<string, number>> => tableCounters(router, "strip");
+  async function reason(name: string): Promise<number> {
+    const { counters } = (await stage.pair.serverEnforcer.json(["status"])) as { counters: JsonObject };
+    return Number(counters[name] ?? 0);
+  }
+
+  describe.each(Object.entries(openings))("from %s", (name, segments) => {
+    test.each(families)("connects all the same: the payload says what it is, by %s", async (family) => {
+      await putTable(router, "strip", stripping(segments));
+      const connection = await stage.connect(stage.pair.server[family], PORT);
+      expect(await sight()).toEqual({ came: name === "both" ? 2 : 1, left: 0 });
+      await expectAuthorised(stage.pair, connection);
+      await close(connection);
+      await dropTable(router, "strip");
+    });
+  });
+
+  describe("from the segments that should prove", () => {
+    const tagged = `tcp dport ${PORT} tcp flags & syn == 0`;
+
+    test.each(families)("opens nothing, until one comes through on a repetition, by %s", async (family) => {
+      const { client, pair, server } = stage;
+      await putTable(router, "strip", stripping(tagged));
+      const missing = await reason("tag-missing");
+      const dialled = await stage.dial(pair.server[family], PORT);
+      await client.ok(`send ${dialled.name} 5000`);
+      await waitFor("tags that were taken out", async () => ((await sight())["came"] ?? 0) >= 4, 20_000);
+      await waitFor("segments without", async () => (await reason("tag-missing")) >= missing + 4, 20_000);
+      expect(await server.ask(`accept ${PORT} none now`)).toBe("error EAGAIN");
+      expect(await markStates(pair.server.namespace, dialled.port)).not.toContain(5);
+      expect((await sight())["left"]).toBe(0);
+      const repeated = await kernelCounter(pair.client.namespace, "TcpRetransSegs");
+      await dropTable(router, "strip");
+      const connection = await stage.accept(dialled, PORT);
+      await server.ok(`receive ${dialled.name} 5000`);
+      expect(await kernelCounter(pair.client.namespace, "TcpRetransSegs")).toBeGreaterThan(repeated);
+      await expectAuthorised(pair, connection);
+      await close(connection);
+    });
+  });
+});
