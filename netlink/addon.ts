@@ -12,6 +12,7 @@ export interface Addon {
   openFile(netns: number, path: string, flags: number): number;
   openXdp(netns: number, interfaceIndex: number, queue: number): number;
   closeFd(fd: number): number;
+  lockFile(fd: number): number;
   setOption(fd: number, level: number, name: number, value: number): number;
   getOption(fd: number, level: number, name: number, into: Uint8Array): number;
   receive(fd: number, buffer: Uint8Array, slotBytes: number, lengths: Int32Array): number;

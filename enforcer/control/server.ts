@@ -3,7 +3,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import type { Log, LogFields } from "../log.ts";
 import { encodeError, type ControlError } from "./messages.ts";
 import { Session, type LineHandler, type RefusalListener, type SessionLimits } from "./session.ts";
-import { listenAt } from "./socket-file.ts";
+import { listenAt, takePlace, type TryLock } from "./socket-file.ts";
 
 export interface ControlServerOptions {
   readonly path: string;
@@ -12,6 +12,7 @@ export interface ControlServerOptions {
   readonly onClosed: (session: Session) => void;
   /** User id at the other end of a connected Unix socket's descriptor. Throws `Error`. */
   readonly peerUid: (socketFd: number) => number;
+  readonly tryLock: TryLock;
   /** Called for each connection that is refused, or ended before a request was whole. */
   readonly onRefused?: RefusalListener;
   readonly log: Log;
@@ -38,6 +39,7 @@ export class ControlServer {
   readonly #options: ControlServerOptions;
   readonly #limits: ControlLimits;
   readonly #server: Server;
+  #leavePlace = (): void => undefined;
   /** In the order of their connections. */
   readonly #sessions = new Set<Session>();
 
@@ -50,7 +52,13 @@ export class ControlServer {
   /** Listens. Rejects with `OperationError`. */
   static async listen(options: ControlServerOptions): Promise<ControlServer> {
     const server = new ControlServer(options);
-    await listenAt(server.#server, options.path);
+    server.#leavePlace = takePlace(options.path, options.tryLock);
+    try {
+      await listenAt(server.#server, options.path);
+    } catch (error) {
+      server.#leavePlace();
+      throw error;
+    }
     server.#server.on("error", (error) => options.log.error("control socket", { problem: error.message }));
     return server;
   }
@@ -124,6 +132,8 @@ export class ControlServer {
     }, CLOSE_GRACE_MS);
     await closed;
     clearTimeout(timer);
+    this.#leavePlace();
+    this.#leavePlace = () => undefined;
   }
 }
 

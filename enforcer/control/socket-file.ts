@@ -1,5 +1,14 @@
 /** Owns the control socket's place in the file system: who may reach it, and whether its name is free. */
-import { chmodSync, lstatSync, mkdirSync, unlinkSync, type Stats } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  unlinkSync,
+  type Stats,
+} from "node:fs";
 import { connect, type Server } from "node:net";
 import { dirname } from "node:path";
 import { errorText, OperationError } from "../operation-error.ts";
@@ -7,6 +16,38 @@ import { errorText, OperationError } from "../operation-error.ts";
 /** A Unix socket's path, by sockaddr_un. */
 const PATH_MAXIMUM_BYTES = 107;
 const PROBE_TIMEOUT_MS = 1000;
+
+/** Locks an open file against every other opening, until its descriptor is closed or the process ends; false: another has it. */
+export type TryLock = (fd: number) => boolean;
+
+/**
+ * Takes the place at `path` for this process: of several that start at once over the socket file of a dead one, one gets
+ * it. Gives what lets go of it again. Throws `OperationError` if another process has it, or the folder is open to others.
+ */
+export function takePlace(path: string, tryLock: TryLock): () => void {
+  prepareFolder(dirname(path));
+  const file = `${path}.lock`;
+  const fd = openLock(file);
+  const letGo = (): void => closeSync(fd);
+  try {
+    if (tryLock(fd)) return letGo;
+  } catch (error) {
+    letGo();
+    throw failure(`cannot lock ${file}: ${errorText(error)}`, error);
+  }
+  letGo();
+  throw taken(path);
+}
+
+/** The file stays for ever: whoever removed it would let two others lock two files of this name. */
+function openLock(file: string): number {
+  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  try {
+    return openSync(file, flags, 0o600);
+  } catch (error) {
+    throw failure(`cannot use ${file}: ${errorText(error)}`, error);
+  }
+}
 
 /**
  * Makes `server` listen at `path`: folder 0700 (made where it is missing), socket 0600. A socket file that nobody
@@ -39,8 +80,7 @@ async function removeStale(path: string): Promise<void> {
   const stat = statOf(path);
   if (stat === undefined) return;
   if (!stat.isSocket()) throw failure(`${path} exists and is not a socket`);
-  if (await isListening(path))
-    throw failure(`another enforcer listens at ${path}; give this one another --socket`);
+  if (await isListening(path)) throw taken(path);
   unlinkSync(path);
 }
 
@@ -79,6 +119,10 @@ function listen(server: Server, path: string): Promise<void> {
     }
     if (statOf(path) !== undefined) chmodSync(path, 0o600);
   });
+}
+
+function taken(path: string): OperationError {
+  return failure(`another enforcer has ${path}; stop it, or give this one another --socket`);
 }
 
 function failure(message: string, cause?: unknown): OperationError {

@@ -5,6 +5,7 @@
  * Stop: control socket → worker (queues close; the rules stay, so the pods are closed to new connections) → the rest.
  */
 import type { Server } from "node:http";
+import { tryLockFile } from "../../netlink/file-lock.ts";
 import { getPeerCredentials } from "../../netlink/netns.ts";
 import type { EnforcerConfig } from "../config/config.ts";
 import { Dispatcher } from "../control/dispatch.ts";
@@ -153,6 +154,7 @@ export class Daemon {
       handle: (line, session) => dispatcher.handle(line, session),
       onClosed: (session) => void dispatcher.closed(session),
       peerUid: (fd) => getPeerCredentials(fd).uid,
+      tryLock: tryLockFile,
       onRefused: ({ code }) => this.#hub.metrics.countControlRefusal(code),
       log,
     });

@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -271,6 +272,14 @@ static napi_value close_fd(napi_env env, napi_callback_info info) {
   if (!arguments(env, info, 1, values) || !integers(env, values, 1, &fd)) return wrong_arguments(env);
   disown(env, fd);
   return number(env, or_errno(close(fd)));
+}
+
+/* lockFile(fd): flock(2), exclusively, without waiting; the kernel lets go with the last copy of the descriptor */
+static napi_value lock_file(napi_env env, napi_callback_info info) {
+  napi_value values[1];
+  int32_t fd;
+  if (!arguments(env, info, 1, values) || !integers(env, values, 1, &fd)) return wrong_arguments(env);
+  return number(env, or_errno(flock(fd, LOCK_EX | LOCK_NB)));
 }
 
 /* setOption(fd, level, name, value) */
@@ -583,7 +592,7 @@ NAPI_MODULE_INIT() {
     napi_callback call;
   } functions[] = {
       {"openNetns", open_netns_js},  {"openFile", open_file},         {"openSocket", open_socket},     {"closeFd", close_fd},
-      {"openXdp", open_xdp},
+      {"openXdp", open_xdp},         {"lockFile", lock_file},
       {"setOption", set_option},     {"getOption", get_option},       {"receive", receive},
       {"send", send_js},             {"sendBatch", send_batch},       {"waitReadable", wait_readable},
       {"createPoller", create_poller}, {"pollerAdd", poller_add},     {"pollerRemove", poller_remove},

@@ -4,6 +4,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { tryLockFile } from "../../netlink/file-lock.ts";
 import { closeFd, getPeerCredentials } from "../../netlink/netns.ts";
 import { ControlServer } from "../../enforcer/control/server.ts";
 import { kernelNamespaces } from "../../enforcer/control/kernel-namespaces.ts";
@@ -147,6 +148,7 @@ test("only root is heard, by what the kernel says of the other end", async () =>
     },
     onClosed: () => undefined,
     peerUid: (fd) => getPeerCredentials(fd).uid,
+    tryLock: tryLockFile,
     log: new FakeLog(),
   });
   // Opened up, as if the modes had failed to keep strangers out.

@@ -90,6 +90,8 @@ async function start(limits: Partial<ControlLimits> = {}): Promise<void> {
     handle: (line, session) => dispatcher.handle(line, session),
     onClosed: (session) => void dispatcher.closed(session),
     peerUid: () => uid,
+    // The lock itself needs the addon: socket-place.integration.test.ts.
+    tryLock: () => true,
     onRefused: ({ code }) => refused.push(code),
     log,
     limits,
