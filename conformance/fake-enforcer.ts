@@ -7,12 +7,9 @@ import { mkdirSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import type { Server, Socket } from "node:net";
 import { dirname } from "node:path";
-import {
-  decodePluginRequest,
-  encodeAnswer,
-  encodeError,
-  LineSplitter,
-} from "../enforcer/control/messages.ts";
+import { LineSplitter } from "../enforcer/control/lines.ts";
+import { encodeAnswer, encodeError } from "../enforcer/control/messages.ts";
+import { decodePluginRequest } from "../enforcer/control/requests.ts";
 import type {
   AddAnswer,
   AddRequest,

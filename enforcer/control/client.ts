@@ -1,7 +1,8 @@
 /** Owns the operator's end of the control socket: one connection, requests, and the lines that answer them. */
 import { connect, type Socket } from "node:net";
 import { OperationError } from "../operation-error.ts";
-import { decodeAnswer, LineSplitter, type Decoded } from "./messages.ts";
+import { LineSplitter } from "./lines.ts";
+import { decodeAnswer, type Decoded } from "./messages.ts";
 import { decodeStreamLine, encodeOperatorRequest, type OperatorRequest } from "./operator-messages.ts";
 
 /** How long an enforcer that accepts may take to answer. */

@@ -1,17 +1,15 @@
 /** Owns what each request of the control socket does: decode, ask the part that knows, encode the answer, count it. */
 import type { Log, LogFields } from "../log.ts";
 import {
-  decodeEnvelope,
-  decodePluginRequest,
   encodeAnswer,
   encodeError,
-  isPluginOp,
   type ControlError,
   type Decoded,
   type LogRequest,
   type PluginRequest,
   type StatusAnswer,
 } from "./messages.ts";
+import { decodeEnvelope, decodePluginRequest, isPluginOp } from "./requests.ts";
 import {
   attributesDocument,
   decodeOperatorRequest,

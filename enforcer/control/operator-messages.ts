@@ -6,7 +6,9 @@
  * the end are the recent decisions, and each new one is an item after it.
  */
 import { decoding, type Fields } from "./fields.ts";
-import { CONTROL_VERSION, decodeAnswer, decodeEnvelope, encodeLine, type Decoded } from "./messages.ts";
+import { CONTROL_VERSION, encodeLine } from "./lines.ts";
+import { decodeAnswer, type Decoded } from "./messages.ts";
+import { decodeEnvelope } from "./requests.ts";
 
 /** Everything about the enforcer and its PUs. */
 export interface ListRequest {

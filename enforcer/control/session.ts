@@ -1,6 +1,7 @@
 /** Owns one connection to the control socket: its lines in, its answers out, in turn, within bounds of size and time. */
 import type { Socket } from "node:net";
-import { encodeError, LineSplitter, type ControlError } from "./messages.ts";
+import { LineSplitter } from "./lines.ts";
+import { encodeError, type ControlError } from "./messages.ts";
 import type { Owner } from "./pu-table.ts";
 
 export interface SessionLimits {

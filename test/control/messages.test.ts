@@ -1,18 +1,17 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { LineSplitter, MAX_LINE_BYTES } from "../../enforcer/control/lines.ts";
 import {
   decodeAddAnswer,
   decodeAnswer,
   decodeCheckAnswer,
   decodeGcAnswer,
-  decodePluginRequest,
   encodeAnswer,
   encodeError,
   encodeRequest,
-  LineSplitter,
-  MAX_LINE_BYTES,
   type PluginRequest,
 } from "../../enforcer/control/messages.ts";
+import { decodePluginRequest } from "../../enforcer/control/requests.ts";
 import { decodeOperatorRequest, encodeOperatorRequest } from "../../enforcer/control/operator-messages.ts";
 import { addRequest } from "./fakes.ts";
 
