@@ -38,6 +38,11 @@ export class Talk {
     this.#say("reset");
   }
 
+  /** Closes, also while it connects. */
+  abandon(): void {
+    this.#say("abandon");
+  }
+
   /** Waits until it is connected; gives the local port. */
   async connected(): Promise<number> {
     return Number((await this.#happens("connected (\\d+)"))[1]);

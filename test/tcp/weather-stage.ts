@@ -48,6 +48,11 @@ export class WeatherStage {
     this.server = server;
   }
 
+  /** One more application in a pod. */
+  talker(end: "client" | "server"): Promise<Talker> {
+    return Talker.start(this.lab, this.pair[end].namespace);
+  }
+
   /** A connection to come, from a port that no other has had unless one is given. */
   plan(family: Family = "address", options: Partial<Plan> = {}): Connection {
     const { clientPort = this.#nextPort++, serverPort = SERVER_PORT, nth = 1 } = options;

@@ -4,7 +4,7 @@
  *
  *   listen PORT [quiet|reset]            PORT listening; connections are called by their peer's port: 40000.1, the next from there 40000.2
  *   connect NAME HOST PORT [FROM_PORT]   NAME connected LOCAL_PORT
- *   send NAME BYTES | end NAME | reset NAME | pause NAME | resume NAME
+ *   send NAME BYTES | end NAME | reset NAME | abandon NAME (close, whatever state it is in)
  *   report NAME ID                       NAME report ID SENT SHA256 RECEIVED SHA256
  *
  * Besides: NAME accepted, NAME received TOTAL, NAME ended, NAME error CODE, NAME closed.
@@ -87,8 +87,7 @@ const onTalk: Record<string, (talk: Talk, name: string, word: string) => void> =
   send: (talk, _name, bytes) => send(talk, Number(bytes)),
   end: ({ socket }) => socket.end(),
   reset: ({ socket }) => socket.resetAndDestroy(),
-  pause: ({ socket }) => socket.pause(),
-  resume: ({ socket }) => socket.resume(),
+  abandon: ({ socket }) => socket.destroy(),
   report: (talk, name, id) => report(name, id, talk),
 };
 
