@@ -5,9 +5,10 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { execOk, Lab } from "../harness/lab.ts";
-import { countingRules, expectAuthorised, kernelCounter, putTable, tableCounters } from "./kernel.ts";
+
 import { close, exchange } from "./sockets.ts";
-import { families, Stage, type Family } from "./stage.ts";
+import { families, SocketStage, type Family } from "./socket-stage.ts";
+import { countingRules, putTable, tableCounters } from "./tables.ts";
 
 const PORT = 8080;
 const flags = (mask: string, value: string): string => `tcp flags & (${mask}) == ${value}`;
@@ -48,11 +49,13 @@ const forgery = `chain forge {
   tcp sport ${PORT} ${other} @th,103,3 set 5
 }`;
 
-const received = { address: "IpExtInCEPkts", address6: "Ip6InCEPkts" } as const;
+/** What the server gets with a router's mark. */
+const arrivals = { marked: `${toServer} ip ecn ce`, marked6: `${toServer} ip6 ecn ce` };
+const arrivalOf = { address: "marked", address6: "marked6" } as const;
 
 describe("congestion notification", () => {
   const lab = new Lab();
-  let stage: Stage;
+  let stage: SocketStage;
 
   const pods = (): string[] => [stage.pair.client.namespace, stage.pair.server.namespace];
   const watch = (): Promise<void> =>
@@ -60,28 +63,29 @@ describe("congestion notification", () => {
   const seen = (): Promise<Record<string, number>> => tableCounters(stage.pair.cluster.router, "watch");
 
   beforeAll(async () => {
-    stage = await Stage.build(lab, { mode: "pki" });
+    stage = await SocketStage.build(lab, { mode: "pki" });
     await stage.listen(PORT);
   }, 60_000);
   afterAll(() => lab.close());
 
   describe("classic", () => {
     const marked = async (family: Family): Promise<number[]> => [
-      await kernelCounter(stage.pair.server.namespace, received[family]),
-      await kernelCounter(stage.pair.client.namespace, "TcpExtTCPDeliveredCE"),
+      (await tableCounters(stage.pair.server.namespace, "watch"))[arrivalOf[family]] ?? 0,
+      stage.clientKernel.counter("TcpExtTCPDeliveredCE"),
     ];
 
     beforeAll(async () => {
-      for (const pod of pods()) await execOk(pod, ["sysctl", "-qw", "net.ipv4.tcp_ecn=1"]);
+      for (const kernel of [stage.clientKernel, stage.serverKernel]) kernel.writeSysctl("ipv4/tcp_ecn", 1);
+      await putTable(stage.pair.server.namespace, "watch", countingRules("input", 0, arrivals));
     });
 
     test.each(families)("both ends agree, and a mark gets back to its cause, by %s", async (family) => {
       const { client, cluster, server } = stage.pair;
       await watch();
       const connection = await stage.connect(server[family], PORT);
-      const { port } = connection;
+      const { port } = connection.client.flow.client;
       expect(await execOk(client.namespace, ["ss", "-tinoH", "sport", "=", `:${port}`])).toMatch(/ ecn /);
-      await expectAuthorised(stage.pair, connection);
+      await stage.expectAuthorised(connection);
       const before = await marked(family);
       await putTable(cluster.router, "congestion", congestion);
       for (let round = 0; round < 5; round += 1) await exchange(connection, 20_000);
@@ -98,14 +102,14 @@ describe("congestion notification", () => {
 
   describe("accurate", () => {
     beforeAll(async () => {
-      for (const pod of pods()) await execOk(pod, ["sysctl", "-qw", "net.ipv4.tcp_ecn=2"]);
+      for (const kernel of [stage.clientKernel, stage.serverKernel]) kernel.writeSysctl("ipv4/tcp_ecn", 2);
       for (const pod of pods()) await putTable(pod, "forgery", forgery);
     });
 
     test.each(families)("its bits on every segment change nothing, by %s", async (family) => {
       await watch();
       const connection = await stage.connect(stage.pair.server[family], PORT);
-      await expectAuthorised(stage.pair, connection);
+      await stage.expectAuthorised(connection);
       await close(connection);
       const { accurate_syn, accurate_syn_ack, plain_opening, ...rest } = await seen();
       const openings = { accurate_syn, accurate_syn_ack, plain_opening };

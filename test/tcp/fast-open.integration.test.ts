@@ -3,9 +3,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { JsonObject } from "../harness/cni-chain.ts";
 import { waitFor } from "../harness/command.ts";
 import { execOk, Lab } from "../harness/lab.ts";
-import { countingRules, expectAuthorised, kernelCounter, putTable, tableCounters } from "./kernel.ts";
-import { accept, close } from "./sockets.ts";
-import { families, Stage, type Family } from "./stage.ts";
+import { accept, close, type Connection } from "./sockets.ts";
+import { families, SocketStage, type Family } from "./socket-stage.ts";
+import { countingRules, putTable, tableCounters } from "./tables.ts";
 
 const OPEN = 8080;
 const DENIED = 8081;
@@ -27,35 +27,38 @@ policies:
 
 describe("Fast Open", () => {
   const lab = new Lab();
-  let stage: Stage;
+  let stage: SocketStage;
 
   const pods = (): string[] => [stage.pair.client.namespace, stage.pair.server.namespace];
   /** A pod's tables are put back in one batch. */
   const hasRules = async (pod: string): Promise<boolean> =>
     (await execOk(pod, ["nft", "list", "tables"])).includes("table inet trireme");
-  const passive = (): Promise<number> =>
-    kernelCounter(stage.pair.server.namespace, "TcpExtTCPFastOpenPassive");
-  const failed = (): Promise<number> =>
-    kernelCounter(stage.pair.client.namespace, "TcpExtTCPFastOpenActiveFail");
+  const passive = (): number => stage.serverKernel.counter("TcpExtTCPFastOpenPassive");
+  const failed = (): number => stage.clientKernel.counter("TcpExtTCPFastOpenActiveFail");
+
+  /** The client opens with data. The socket has a port only once it has spoken. */
+  async function speak(family: Family): Promise<Connection> {
+    const dialled = await stage.dial(stage.pair.server[family], OPEN, "fastopen");
+    const { name } = dialled;
+    await stage.client.ok(`send ${name} ${BYTES}`);
+    const { from } = await accept(stage.server, String(OPEN), name);
+    await stage.server.ok(`receive ${name} ${BYTES}`);
+    return stage.joined({ ...dialled, port: from.port }, { name, at: OPEN, from });
+  }
 
   /** Without enforcers and without rules: the first connection asks for a cookie, the second uses it. */
   async function takeCookie(family: Family): Promise<void> {
-    const before = await passive();
+    const before = passive();
     for (let round = 0; round < 2; round += 1) {
-      const { name } = await stage.dial(stage.pair.server[family], OPEN, "fastopen");
-      await stage.client.ok(`send ${name} ${BYTES}`);
-      await accept(stage.server, String(OPEN), name);
-      await stage.server.ok(`receive ${name} ${BYTES}`);
-      const end = { at: stage.client, name };
-      await close({ client: end, server: { at: stage.server, name }, port: 0, from: "" });
+      await close(await speak(family));
     }
-    expect(await passive()).toBe(before + 1);
+    expect(passive()).toBe(before + 1);
   }
 
   beforeAll(async () => {
-    stage = await Stage.build(lab, { mode: "pki", policy });
+    stage = await SocketStage.build(lab, { mode: "pki", policy });
     const { clientEnforcer, serverEnforcer } = stage.pair;
-    for (const pod of pods()) await execOk(pod, ["sysctl", "-qw", "net.ipv4.tcp_fastopen=3"]);
+    for (const kernel of [stage.clientKernel, stage.serverKernel]) kernel.writeSysctl("ipv4/tcp_fastopen", 3);
     for (const port of [OPEN, DENIED]) await stage.listen(port, 16, "fastopen");
     for (const enforcer of [clientEnforcer, serverEnforcer]) await enforcer.stop();
     for (const pod of pods()) await execOk(pod, ["nft", "flush", "ruleset"]);
@@ -88,15 +91,11 @@ describe("Fast Open", () => {
   }
 
   test.each(families)("data that leave with a cookie arrive once, after the proof, by %s", async (family) => {
-    const before = { sights: await sights(), passive: await passive(), failed: await failed() };
-    const { name } = await stage.dial(stage.pair.server[family], OPEN, "fastopen");
-    await stage.client.ok(`send ${name} ${BYTES}`);
-    const { from, port } = await accept(stage.server, String(OPEN), name);
-    const connection = { client: { at: stage.client, name }, server: { at: stage.server, name }, from, port };
-    await stage.server.ok(`receive ${name} ${BYTES}`);
-    await expectAuthorised(stage.pair, connection);
+    const before = { sights: await sights(), passive: passive(), failed: failed() };
+    const connection = await speak(family);
+    await stage.expectAuthorised(connection);
     await close(connection);
-    expect({ passive: await passive(), failed: await failed() }).toEqual({
+    expect({ passive: passive(), failed: failed() }).toEqual({
       passive: before.passive,
       failed: before.failed + 1,
     });
@@ -105,7 +104,7 @@ describe("Fast Open", () => {
 
   test.each(families)("nothing of them gets past a refusal, by %s", async (family) => {
     const { client, server, serverEnforcer } = stage.pair;
-    const before = { sights: await sights(), passive: await passive() };
+    const before = { sights: await sights(), passive: passive() };
     const impatient = stage.sockets(client.namespace);
     await impatient.ok(`connect c ${server[family]} ${DENIED} fastopen`);
     impatient.ask(`send c ${BYTES}`).catch(() => undefined); // It waits for the connection, and ends with its program.
@@ -118,6 +117,6 @@ describe("Fast Open", () => {
     await expectOneMoreSent(before.sights);
     await impatient.stop();
     expect(await stage.server.ask(`accept ${DENIED} none now`)).toBe("error EAGAIN");
-    expect(await passive()).toBe(before.passive);
+    expect(passive()).toBe(before.passive);
   });
 });

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { expect } from "vitest";
 import { runOk, waitFor, type BackgroundProcess } from "../harness/command.ts";
 import type { Lab } from "../harness/lab.ts";
+import type { Flow } from "./pod-kernel.ts";
 
 const source = join(import.meta.dirname, "programs/sockets.c");
 
@@ -48,47 +49,53 @@ export class Sockets {
   }
 }
 
-/** One end of a connection: a socket of a program, by its name there. */
+/** One end of a connection: a socket of a program, and the connection as this end's kernel has it. */
 export interface End {
-  readonly at: Sockets;
+  readonly sockets: Sockets;
+  /** The socket's, in its program. */
   readonly name: string;
+  readonly flow: Flow;
 }
 
 export interface Connection {
   readonly client: End;
   readonly server: End;
-  /** The client's, as its own kernel has it. */
-  readonly port: number;
-  /** The client's address, as the server's kernel has it. */
-  readonly from: string;
 }
 
-/** What a listener's program said of a connection that it accepted. */
+/** The listener's program accepts, and gives whom. */
 export async function accept(
   server: Sockets,
   listener: string,
   name: string,
-): Promise<{ from: string; port: number }> {
-  const [from = "", port] = (await server.ok(`accept ${listener} ${name}`)).split(" ");
-  return { from: from.replace(/^::ffff:/, ""), port: Number(port) };
+): Promise<{ from: Flow["client"] }> {
+  const [address = "", port] = (await server.ok(`accept ${listener} ${name}`)).split(" ");
+  return { from: { address: address.replace(/^::ffff:/, ""), port: Number(port) } };
 }
 
-/** `send` and `receive` of both programs at once. */
-async function carry(from: End, to: End, bytes: number): Promise<void> {
-  await Promise.all([from.at.ok(`send ${from.name} ${bytes}`), to.at.ok(`receive ${to.name} ${bytes}`)]);
+type Speaker = Pick<End, "sockets" | "name">;
+
+/** Bytes go one way and arrive as they were sent. */
+async function carry(from: Speaker, to: Speaker, bytes: number): Promise<void> {
+  await Promise.all([
+    from.sockets.ok(`send ${from.name} ${bytes}`),
+    to.sockets.ok(`receive ${to.name} ${bytes}`),
+  ]);
 }
 
 /** Bytes go from the client to the server, then back; both arrive as they were sent. */
-export async function exchange({ client, server }: Connection, bytes: number): Promise<void> {
+export async function exchange(
+  { client, server }: Record<"client" | "server", Speaker>,
+  bytes: number,
+): Promise<void> {
   await carry(client, server, bytes);
   await carry(server, client, bytes);
 }
 
 /** Both ends close, the client first, and each sees the other's end behind its last byte. */
-export async function close({ client, server }: Connection): Promise<void> {
-  await client.at.ok(`shutdown ${client.name}`);
-  await server.at.ok(`end ${server.name}`);
-  await server.at.ok(`close ${server.name}`);
-  await client.at.ok(`end ${client.name}`);
-  await client.at.ok(`close ${client.name}`);
+export async function close({ client, server }: Record<"client" | "server", Speaker>): Promise<void> {
+  await client.sockets.ok(`shutdown ${client.name}`);
+  await server.sockets.ok(`end ${server.name}`);
+  await server.sockets.ok(`close ${server.name}`);
+  await client.sockets.ok(`end ${client.name}`);
+  await client.sockets.ok(`close ${client.name}`);
 }

@@ -1,11 +1,10 @@
 /** A router that overwrites our TCP option with NOPs, as middleboxes do with options that they don't know: the marker of SYN and SYN-ACK, and the tag. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { JsonObject } from "../harness/cni-chain.ts";
 import { waitFor } from "../harness/command.ts";
 import { Lab } from "../harness/lab.ts";
-import { dropTable, expectAuthorised, kernelCounter, markStates, putTable, tableCounters } from "./kernel.ts";
 import { close } from "./sockets.ts";
-import { families, Stage } from "./stage.ts";
+import { families, SocketStage } from "./socket-stage.ts";
+import { dropTable, putTable, tableCounters } from "./tables.ts";
 
 const PORT = 8080;
 const openings = {
@@ -28,28 +27,23 @@ const stripping = (segments: string): string => `counter came {}
 
 describe.each(["psk", "pki"] as const)("our option is stripped, mode %s", (mode) => {
   const lab = new Lab();
-  let stage: Stage;
+  let stage: SocketStage;
   let router: string;
 
   beforeAll(async () => {
-    stage = await Stage.build(lab, { mode });
+    stage = await SocketStage.build(lab, { mode });
     ({ router } = stage.pair.cluster);
     await stage.listen(PORT);
   }, 60_000);
   afterAll(() => lab.close());
 
   const sight = (): Promise<Record<string, number>> => tableCounters(router, "strip");
-  async function reason(name: string): Promise<number> {
-    const { counters } = (await stage.pair.serverEnforcer.json(["status"])) as { counters: JsonObject };
-    return Number(counters[name] ?? 0);
-  }
-
   describe.each(Object.entries(openings))("from %s", (name, segments) => {
     test.each(families)("connects all the same: the payload says what it is, by %s", async (family) => {
       await putTable(router, "strip", stripping(segments));
       const connection = await stage.connect(stage.pair.server[family], PORT);
       expect(await sight()).toEqual({ came: name === "both" ? 2 : 1, left: 0 });
-      await expectAuthorised(stage.pair, connection);
+      await stage.expectAuthorised(connection);
       await close(connection);
       await dropTable(router, "strip");
     });
@@ -61,20 +55,25 @@ describe.each(["psk", "pki"] as const)("our option is stripped, mode %s", (mode)
     test.each(families)("opens nothing, until one comes through on a repetition, by %s", async (family) => {
       const { client, pair, server } = stage;
       await putTable(router, "strip", stripping(tagged));
-      const missing = await reason("tag-missing");
+      const missing = await stage.refusals("tag-missing");
       const dialled = await stage.dial(pair.server[family], PORT);
       await client.ok(`send ${dialled.name} 5000`);
       await waitFor("tags that were taken out", async () => ((await sight())["came"] ?? 0) >= 4, 20_000);
-      await waitFor("segments without", async () => (await reason("tag-missing")) >= missing + 4, 20_000);
+      await waitFor(
+        "segments without",
+        async () => (await stage.refusals("tag-missing")) >= missing + 4,
+        20_000,
+      );
       expect(await server.ask(`accept ${PORT} none now`)).toBe("error EAGAIN");
-      expect(await markStates(pair.server.namespace, dialled.port)).not.toContain(5);
+      const from = { address: pair.client[family], port: dialled.port };
+      expect(stage.serverKernel.isAuthorised({ client: from, server: dialled.to })).toBe(false);
       expect((await sight())["left"]).toBe(0);
-      const repeated = await kernelCounter(pair.client.namespace, "TcpRetransSegs");
+      const repeated = stage.clientKernel.counter("TcpRetransSegs");
       await dropTable(router, "strip");
-      const connection = await stage.accept(dialled, PORT);
+      const connection = await stage.accept(dialled);
       await server.ok(`receive ${dialled.name} 5000`);
-      expect(await kernelCounter(pair.client.namespace, "TcpRetransSegs")).toBeGreaterThan(repeated);
-      await expectAuthorised(pair, connection);
+      expect(stage.clientKernel.counter("TcpRetransSegs")).toBeGreaterThan(repeated);
+      await stage.expectAuthorised(connection);
       await close(connection);
     });
   });

@@ -6,9 +6,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { JsonObject } from "../harness/cni-chain.ts";
 import { podNetworks } from "../harness/cluster.ts";
 import { execOk, Lab } from "../harness/lab.ts";
-import { countingRules, dropTable, expectAuthorised, putTable, tableCounters } from "./kernel.ts";
 import { close } from "./sockets.ts";
-import { families, Stage, type Family } from "./stage.ts";
+import { families, SocketStage, type Family } from "./socket-stage.ts";
+import { countingRules, dropTable, putTable, tableCounters } from "./tables.ts";
 
 const PORT = 8080;
 const VIP = { address: "10.96.0.10", address6: "fd00:96::10" } as const;
@@ -40,7 +40,7 @@ const strict = `counter invalid {}
 
 describe.each(["psk", "pki"] as const)("translated addresses, mode %s", (mode) => {
   const lab = new Lab();
-  let stage: Stage;
+  let stage: SocketStage;
   let nodeA: { readonly namespace: string; readonly address: string; readonly address6: string };
 
   beforeAll(async () => {
@@ -49,7 +49,7 @@ describe.each(["psk", "pki"] as const)("translated addresses, mode %s", (mode) =
       services: ["10.96.0.0/12", "fd00:96::/108"],
       translators: ["192.168.244.6", "fd00:99:1::2"],
     };
-    stage = await Stage.build(lab, { mode, config: { networks } });
+    stage = await SocketStage.build(lab, { mode, config: { networks } });
     nodeA = stage.pair.clientEnforcer.node;
     expect([nodeA.address, nodeA.address6]).toEqual(networks.translators);
     const { router } = stage.pair.cluster;
@@ -67,10 +67,10 @@ describe.each(["psk", "pki"] as const)("translated addresses, mode %s", (mode) =
   async function carry(host: string, port: number): Promise<string> {
     const dialled = await stage.dial(host, port);
     const connection = await stage.accept(dialled, PORT);
-    await expectAuthorised(stage.pair, connection);
+    await stage.expectAuthorised(connection);
     await close(connection);
     expect(await counter(stage.pair.cluster.router, "strict", "invalid")).toBe(0);
-    return connection.from;
+    return connection.server.flow.client.address;
   }
 
   describe("a source rewritten by a translator that is listed", () => {

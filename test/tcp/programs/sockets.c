@@ -11,7 +11,7 @@
  *   end S                             `ok` if the peer has closed and nothing is left to read
  *
  * Options: `defer=SECONDS` (TCP_DEFER_ACCEPT), `lazy` (the ACK of the SYN-ACK waits for data), `fastopen` (TCP_FASTOPEN, and for a
- * client TCP_FASTOPEN_CONNECT: connect() returns at once, the first send opens), `buffer=BYTES` (SO_SNDBUF).
+ * client TCP_FASTOPEN_CONNECT: connect() returns at once, the first send opens), `send=COUNT` (these bytes, at once).
  * Byte i of a stream is (i * 31 + i / 251) mod 256, plus 1 if a server sends it: a byte lost, doubled or reflected shows.
  */
 #include <arpa/inet.h>
@@ -86,6 +86,25 @@ static void set_limit(int fd, int seconds) {
 
 static int set(int fd, int level, int name, int value) { return setsockopt(fd, level, name, &value, sizeof value); }
 
+static unsigned char byte_at(unsigned long i, int of_server) {
+  return (unsigned char)(i * 31 + i / 251 + (unsigned long)of_server);
+}
+
+static long send_next(struct end *end, unsigned long left) {
+  static unsigned char bytes[MOST_BYTES];
+  while (left > 0) {
+    size_t count = left < sizeof bytes ? left : sizeof bytes;
+    for (size_t i = 0; i < count; i++) bytes[i] = byte_at(end->sent + i, end->is_server);
+    ssize_t sent = send(end->fd, bytes, count, MSG_NOSIGNAL);
+    if (sent < 0) return sent;
+    end->sent += (unsigned long)sent;
+    left -= (unsigned long)sent;
+  }
+  return 0;
+}
+
+static void do_send(void) { report(send_next(find(words[1]), strtoul(words[2], NULL, 10))); }
+
 static void do_listen(void) {
   struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons((unsigned short)atoi(words[2]))};
   int fd = socket(AF_INET6, SOCK_STREAM, 0), result = set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -126,31 +145,13 @@ static void do_connect(void) {
   int fd = socket(found->ai_family, SOCK_STREAM, 0);
   set_limit(fd, LIMIT_S);
   if (option(4, "lazy") > 0) set(fd, IPPROTO_TCP, TCP_QUICKACK, 0);
-  if (option(4, "buffer") > 0) set(fd, SOL_SOCKET, SO_SNDBUF, option(4, "buffer"));
   if (option(4, "fastopen") > 0) set(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1);
-  take(words[1], fd, 0);
-  int result = connect(fd, found->ai_addr, found->ai_addrlen);
+  struct end *end = take(words[1], fd, 0);
+  long result = connect(fd, found->ai_addr, found->ai_addrlen);
+  if (result == 0 && option(4, "send") > 0) result = send_next(end, (unsigned long)option(4, "send"));
   freeaddrinfo(found);
   if (result < 0) report(result);
   else printf("ok %u\n", own_port(fd));
-}
-
-static unsigned char byte_at(unsigned long i, int of_server) {
-  return (unsigned char)(i * 31 + i / 251 + (unsigned long)of_server);
-}
-
-static void do_send(void) {
-  static unsigned char bytes[MOST_BYTES];
-  struct end *end = find(words[1]);
-  for (unsigned long left = strtoul(words[2], NULL, 10); left > 0;) {
-    size_t count = left < sizeof bytes ? left : sizeof bytes;
-    for (size_t i = 0; i < count; i++) bytes[i] = byte_at(end->sent + i, end->is_server);
-    ssize_t sent = send(end->fd, bytes, count, MSG_NOSIGNAL);
-    if (sent < 0) return report(sent);
-    end->sent += (unsigned long)sent;
-    left -= (unsigned long)sent;
-  }
-  report(0);
 }
 
 static void do_receive(void) {
