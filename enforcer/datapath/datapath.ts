@@ -21,6 +21,7 @@ import type { EngineEnvironment } from "../handshake/environment.ts";
 import { drop, type Emission, type Outcome, type Queue, type Work } from "../handshake/outcome.ts";
 import type { IdentityCache } from "../identity/verifier.ts";
 import type { OwnToken } from "../identity/identity.ts";
+import type { Attributes } from "../policy/attributes.ts";
 import type { Reason } from "../reason.ts";
 import { HeldPackets, type HeldPacket } from "./held-packets.ts";
 import { verdictMark, type VerdictMarks } from "./mark.ts";
@@ -93,6 +94,11 @@ export class Datapath {
     this.#poller = new Poller((tokens, count) => this.#serve(tokens, count));
   }
 
+  /** What the PUs of this node are. */
+  get attributeSets(): Attributes[] {
+    return [...this.#units.values()].map(({ description }) => description.attributes);
+  }
+
   /** Takes over the queues of a PU's namespace, unless it has them already. Throws `Error`, and then nothing of the PU stays. */
   attach(description: PuDescription, token: OwnToken): void {
     this.detach(description.id);
@@ -101,6 +107,7 @@ export class Datapath {
     try {
       namespace.add(unit);
     } catch (error) {
+      unit.engine.close();
       this.#closeIfEmpty(namespace);
       throw error;
     }
@@ -112,6 +119,7 @@ export class Datapath {
     const unit = this.#units.get(puId);
     if (unit === undefined) return;
     this.#units.delete(puId);
+    unit.engine.close();
     this.#options.identities().forgetOwn(unit.token);
     for (const held of this.#held.take(unit)) this.#dropNow(held, "unit-unknown");
     unit.namespace.remove(unit);
@@ -258,6 +266,7 @@ export class Datapath {
     }
     if (outcome.verdict === "accept") {
       this.#accept(held, verdictMark(this.#options.marks, held.mark, outcome.mark), outcome.packet);
+      if (outcome.reason !== undefined) this.#count(held, outcome.reason);
     } else this.#drop(held, outcome.reason);
     if (outcome.emit !== undefined) this.#emit(held, outcome.emit, nowMs);
     this.#account(held, outcome);
@@ -288,7 +297,11 @@ export class Datapath {
   #drop(held: HeldPacket, reason: Reason): void {
     if (!this.#verdicts.fits(0)) this.#flush(held.socket);
     this.#verdicts.drop(held.queue, held.packetId);
-    this.#options.reporter.count(reason, 1, held.unit.description.id);
+    this.#count(held, reason);
+  }
+
+  #count({ unit }: HeldPacket, reason: Reason): void {
+    this.#options.reporter.count(reason, 1, unit.description.id);
   }
 
   #dropNow(held: HeldPacket, reason: Reason): void {

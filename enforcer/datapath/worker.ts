@@ -1,6 +1,7 @@
 /** The datapath worker: a thread that answers the main thread's messages and otherwise serves queues. */
 import { randomFillSync } from "node:crypto";
 import { parentPort } from "node:worker_threads";
+import { AnsweredRoom } from "../handshake/answered-ring.ts";
 import { deriveKeys } from "../handshake/key-schedule.ts";
 import type { EngineEnvironment } from "../handshake/environment.ts";
 import { Scratch } from "../handshake/scratch.ts";
@@ -15,10 +16,13 @@ import { Datapath } from "./datapath.ts";
 import { engineLimits } from "./engine-limits.ts";
 import { verdictMarks } from "./mark.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
+import { PolicyCompiler } from "./policy-compiler.ts";
 import { Reporter } from "./reporter.ts";
 
 const EXPIRE_MS = 250;
 const REPORT_MS = 100;
+/** Of all units together: 8 MB. */
+const ANSWERED_ROOM = 65_536;
 const RANDOM_POOL_BYTES = 8_192;
 
 type Configure = Extract<ToWorker, { kind: "configure" }>;
@@ -31,6 +35,7 @@ class Worker {
   readonly #datapath: Datapath;
   readonly #timers: readonly NodeJS.Timeout[];
   #policy: CompiledPolicy = compilePolicy(emptyPolicy);
+  readonly #compiler: PolicyCompiler;
 
   constructor(configure: Configure, send: (message: FromWorker) => void) {
     this.#send = send;
@@ -43,6 +48,13 @@ class Worker {
       limits: configure.limits,
       reporter: this.#reporter,
       clock,
+    });
+    this.#compiler = new PolicyCompiler({
+      apply: (policy, generation) => {
+        this.#policy = policy;
+        send({ kind: "policyApplied", generation });
+      },
+      now: clock.now,
     });
     this.#timers = [
       setInterval(() => this.#expire(), EXPIRE_MS),
@@ -57,6 +69,7 @@ class Worker {
       policy: () => this.#policy,
       fillRandom: randomPool(),
       limits: engineLimits(configure.limits),
+      answeredRoom: new AnsweredRoom(ANSWERED_ROOM),
       scratch: new Scratch(),
     };
   }
@@ -67,8 +80,7 @@ class Worker {
         this.#identities.replaceTrust(message.trust);
         return;
       case "policy":
-        this.#policy = compilePolicy(message.policy);
-        this.#send({ kind: "policyApplied", generation: message.generation });
+        this.#compiler.start(message.policy, message.generation, this.#datapath.attributeSets);
         return;
       case "attach":
         this.#attach(message);
@@ -112,6 +124,7 @@ class Worker {
 
   #stop(): void {
     for (const timer of this.#timers) clearInterval(timer);
+    this.#compiler.stop();
     this.#datapath.close();
     this.#report();
     this.#send({ kind: "stopped" });

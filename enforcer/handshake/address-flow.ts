@@ -14,6 +14,8 @@ import { refuseOwnSyn } from "./resets.ts";
 
 export interface AddressFlow extends FlowEntry {
   nextInBucket: this | undefined;
+  older: this | undefined;
+  newer: this | undefined;
   readonly role: "client" | "server";
   readonly isn: number;
 }
@@ -41,8 +43,15 @@ function remember(state: EngineState, role: AddressFlow["role"]): boolean {
   const oldest = addressFlows.full ? addressFlows.oldest() : undefined;
   if (oldest !== undefined) addressFlows.remove(oldest);
   if (oldest !== undefined) state.evicted += 1;
-  const flow = { key: copyFlowKey(key), lastMs: nowMs, nextInBucket: undefined, role, isn: packet.sequence };
-  addressFlows.add(flow);
+  addressFlows.add({
+    key: copyFlowKey(key),
+    lastMs: nowMs,
+    nextInBucket: undefined,
+    older: undefined,
+    newer: undefined,
+    role,
+    isn: packet.sequence,
+  });
   return isRepeated;
 }
 

@@ -1,30 +1,13 @@
 /**
- * Owns what a server keeps of a connection after it authorised it: enough to repeat its SYN-ACK byte for byte and to know the
- * client's tag again. A preallocated ring of 128-byte entries, the oldest leaving first. Source: design, "TCP stays TCP".
- *
- *   0 local address (16) │ 16 remote address (16) │ 32 ports (4) │ 36 hash (4) │ 40 client ISN (4) │ 44 server ISN (4)
- *   48 last SYN-ACK, ms (8) │ 56 own token's number (4) │ 60 window (2) │ 62 in use (1) │ 64 nonce (16) │ 80 tag S (16)
- *   96 tag C (16) │ 112 next slot in the bucket (4) │ 116 – 127 free
+ * Owns what a server keeps of a connection after it authorised it: enough to repeat its SYN-ACK byte for byte and to know the client's
+ * tag again, in 128 bytes. The oldest leaves first, or earlier, when its SYN-ACK can't be repeated any more. Source: design, "TCP stays TCP".
  */
 import type { FlowKey } from "./flow-key.ts";
+import { noSlot, PackedTable } from "./packed-table.ts";
 
-const entryLength = 128;
-const at = {
-  words: 0,
-  ports: 32,
-  hash: 36,
-  clientIsn: 40,
-  serverIsn: 44,
-  lastMs: 48,
-  tokenId: 56,
-  window: 60,
-  used: 62,
-  nonce: 64,
-  tagS: 80,
-  tagC: 96,
-  next: 112,
-} as const;
-const none = -1;
+/** The words of an entry; byte strings of 16 take four. */
+const at = { clientIsn: 0, serverIsn: 1, tokenId: 2, window: 3, nonce: 4, tagS: 8, tagC: 12 } as const;
+const entryWords = 16;
 
 /** One entry, or what makes one. In an entry that `find` returns the byte arrays are views of the ring: valid until the next `add`. */
 export interface Answered {
@@ -39,133 +22,126 @@ export interface Answered {
   readonly tagC: Uint8Array;
 }
 
-const keyWords = [
-  "local0",
-  "local1",
-  "local2",
-  "local3",
-  "remote0",
-  "remote1",
-  "remote2",
-  "remote3",
-] as const;
+/** How many entries all rings of a node hold together. At its end, whichever has most of them gives its oldest: a flood on one PU costs the others nothing. */
+export class AnsweredRoom {
+  private readonly limit: number;
+  private readonly rings = new Set<AnsweredRing>();
+  private used = 0;
+
+  constructor(limit: number) {
+    this.limit = limit;
+  }
+
+  join(ring: AnsweredRing): void {
+    this.rings.add(ring);
+  }
+
+  leave(ring: AnsweredRing): void {
+    if (this.rings.delete(ring)) this.used -= ring.size;
+  }
+
+  /** Room for one more entry. */
+  take(): void {
+    if (this.used >= this.limit) this.fullest()?.dropOldest();
+    this.used += 1;
+  }
+
+  give(): void {
+    this.used -= 1;
+  }
+
+  private fullest(): AnsweredRing | undefined {
+    let fullest: AnsweredRing | undefined;
+    for (const ring of this.rings) if (ring.size > (fullest?.size ?? 0)) fullest = ring;
+    return fullest;
+  }
+}
 
 export class AnsweredRing {
-  private readonly size: number;
-  private readonly bytes: Uint8Array;
-  private readonly view: DataView;
-  private readonly heads: Int32Array;
-  private nextSlot = 0;
+  private readonly limit: number;
+  private readonly room: AnsweredRoom;
+  private readonly table = new PackedTable(entryWords);
 
-  /** `size` entries, all memory taken at once. */
-  constructor(size: number) {
-    this.size = size;
-    this.bytes = new Uint8Array(size * entryLength);
-    this.view = new DataView(this.bytes.buffer);
-    this.heads = new Int32Array(1 << Math.ceil(Math.log2(Math.max(2, size)))).fill(none);
+  /** `limit` entries at most, and no more than there is room for. */
+  constructor(limit: number, room: AnsweredRoom) {
+    this.limit = limit;
+    this.room = room;
+    room.join(this);
+  }
+
+  get size(): number {
+    return this.table.size;
   }
 
   /** Keeps an entry, in place of an older one of the same 4-tuple, or of the oldest. */
   add(key: FlowKey, entry: Answered): void {
     this.remove(key);
-    if (this.size === 0) return;
-    const slot = this.nextSlot;
-    this.nextSlot = (slot + 1) % this.size;
-    if (this.isUsed(slot)) this.unlink(slot);
-    this.writeKey(slot, key);
-    this.writeEntry(slot, entry);
-    this.link(slot);
+    if (this.limit === 0) return;
+    if (this.table.size >= this.limit) this.dropOldest();
+    this.room.take();
+    const slot = this.table.add(key, entry.lastMs);
+    this.table.set(slot, at.clientIsn, entry.clientIsn);
+    this.table.set(slot, at.serverIsn, entry.serverIsn);
+    this.table.set(slot, at.tokenId, entry.tokenId);
+    this.table.set(slot, at.window, entry.window);
+    const bytes = this.table.bytes(slot, at.nonce, 48);
+    bytes.set(entry.nonce, 0);
+    bytes.set(entry.tagS, 16);
+    bytes.set(entry.tagC, 32);
   }
 
   /** The entry of a 4-tuple. */
   find(key: FlowKey): Answered | undefined {
-    const slot = this.slotOf(key);
-    if (slot === none) return undefined;
-    const base = slot * entryLength;
+    const { table } = this;
+    const slot = table.find(key);
+    if (slot === noSlot) return undefined;
     return {
-      clientIsn: this.view.getUint32(base + at.clientIsn),
-      serverIsn: this.view.getUint32(base + at.serverIsn),
-      lastMs: this.view.getFloat64(base + at.lastMs),
-      tokenId: this.view.getInt32(base + at.tokenId),
-      window: this.view.getUint16(base + at.window),
-      nonce: this.bytes.subarray(base + at.nonce, base + at.nonce + 16),
-      tagS: this.bytes.subarray(base + at.tagS, base + at.tagS + 16),
-      tagC: this.bytes.subarray(base + at.tagC, base + at.tagC + 16),
+      clientIsn: table.get(slot, at.clientIsn) >>> 0,
+      serverIsn: table.get(slot, at.serverIsn) >>> 0,
+      lastMs: table.lastMs(slot),
+      tokenId: table.get(slot, at.tokenId),
+      window: table.get(slot, at.window),
+      nonce: table.bytes(slot, at.nonce, 16),
+      tagS: table.bytes(slot, at.tagS, 16),
+      tagC: table.bytes(slot, at.tagC, 16),
     };
   }
 
   /** The SYN-ACK was repeated. */
   touch(key: FlowKey, nowMs: number): void {
-    const slot = this.slotOf(key);
-    if (slot !== none) this.view.setFloat64(slot * entryLength + at.lastMs, nowMs);
+    const slot = this.table.find(key);
+    if (slot !== noSlot) this.table.touch(slot, nowMs);
   }
 
   remove(key: FlowKey): void {
-    const slot = this.slotOf(key);
-    if (slot !== none) this.unlink(slot);
+    const slot = this.table.find(key);
+    if (slot !== noSlot) this.drop(slot);
   }
 
-  private writeKey(slot: number, key: FlowKey): void {
-    const base = slot * entryLength;
-    keyWords.forEach((name, index) => this.view.setInt32(base + at.words + index * 4, key[name]));
-    this.view.setInt32(base + at.ports, key.ports);
-    this.view.setInt32(base + at.hash, key.hash);
+  dropOldest(): void {
+    const slot = this.table.oldest();
+    if (slot !== noSlot) this.drop(slot);
   }
 
-  private writeEntry(slot: number, entry: Answered): void {
-    const base = slot * entryLength;
-    this.view.setUint32(base + at.clientIsn, entry.clientIsn);
-    this.view.setUint32(base + at.serverIsn, entry.serverIsn);
-    this.view.setFloat64(base + at.lastMs, entry.lastMs);
-    this.view.setInt32(base + at.tokenId, entry.tokenId);
-    this.view.setUint16(base + at.window, entry.window);
-    this.bytes.set(entry.nonce, base + at.nonce);
-    this.bytes.set(entry.tagS, base + at.tagS);
-    this.bytes.set(entry.tagC, base + at.tagC);
+  /** Entries leave that have been silent for longer than `silentMs`. */
+  expire(nowMs: number, silentMs: number): void {
+    const { table } = this;
+    for (
+      let slot = table.oldest();
+      slot !== noSlot && nowMs - table.lastMs(slot) > silentMs;
+      slot = table.oldest()
+    )
+      this.drop(slot);
+    table.compact();
   }
 
-  private isUsed(slot: number): boolean {
-    return this.bytes[slot * entryLength + at.used] === 1;
+  /** Gives its room to the others; the ring must not be used any more. */
+  close(): void {
+    this.room.leave(this);
   }
 
-  private slotOf(key: FlowKey): number {
-    let slot = this.heads[key.hash & (this.heads.length - 1)] ?? none;
-    while (slot !== none && !this.hasKey(slot, key)) slot = this.nextOf(slot);
-    return slot;
-  }
-
-  private hasKey(slot: number, key: FlowKey): boolean {
-    const base = slot * entryLength;
-    return (
-      this.view.getInt32(base + at.ports) === key.ports &&
-      keyWords.every((name, index) => this.view.getInt32(base + at.words + index * 4) === key[name])
-    );
-  }
-
-  private nextOf(slot: number): number {
-    return this.view.getInt32(slot * entryLength + at.next);
-  }
-
-  private bucketOf(slot: number): number {
-    return this.view.getInt32(slot * entryLength + at.hash) & (this.heads.length - 1);
-  }
-
-  private link(slot: number): void {
-    const bucket = this.bucketOf(slot);
-    this.view.setInt32(slot * entryLength + at.next, this.heads[bucket] ?? none);
-    this.heads[bucket] = slot;
-    this.bytes[slot * entryLength + at.used] = 1;
-  }
-
-  private unlink(slot: number): void {
-    const bucket = this.bucketOf(slot);
-    this.bytes[slot * entryLength + at.used] = 0;
-    if (this.heads[bucket] === slot) {
-      this.heads[bucket] = this.nextOf(slot);
-      return;
-    }
-    let before = this.heads[bucket] ?? none;
-    while (before !== none && this.nextOf(before) !== slot) before = this.nextOf(before);
-    if (before !== none) this.view.setInt32(before * entryLength + at.next, this.nextOf(slot));
+  private drop(slot: number): void {
+    this.table.remove(slot);
+    this.room.give();
   }
 }

@@ -2,25 +2,38 @@
  * Owns the server's half-open connections. Several candidates may share a 4-tuple: they differ in the client's ISN or in TH1, which
  * covers its nonce. Everything here came from a SYN that anybody may replay, so at each cap the oldest leaves and a new one is taken.
  */
-import type { OwnToken, VerifiedIdentity } from "../identity/identity.ts";
+import type { HmacKey, OwnToken, VerifiedIdentity } from "../identity/identity.ts";
 import type { FlowKey } from "./flow-key.ts";
 import type { FlowEntry } from "./flow-table.ts";
 import { FlowTable } from "./flow-table.ts";
 import type { Stopwatch } from "./outcome.ts";
+import { ExpectedTag } from "./proofs.ts";
 
 /** What a candidate's SYN-ACK was made of, so that each repetition has the same bytes, and the tag that its client must show. */
-export interface Answer {
+export class Answer extends ExpectedTag {
   readonly own: OwnToken;
   readonly nonce: Uint8Array;
   readonly window: number;
-  readonly tagS: Uint8Array;
-  readonly tagC: Uint8Array;
   /** Of the latest SYN-ACK; changes where the kernel answers by cookies. */
   serverIsn: number;
+
+  constructor(
+    parts: Pick<Answer, "own" | "nonce" | "window" | "tagS" | "serverIsn">,
+    kC: HmacKey,
+    th2: Uint8Array,
+  ) {
+    super(kC, th2, parts.tagS);
+    this.own = parts.own;
+    this.nonce = parts.nonce;
+    this.window = parts.window;
+    this.serverIsn = parts.serverIsn;
+  }
 }
 
 export interface Candidate extends FlowEntry, Stopwatch {
   nextInBucket: this | undefined;
+  older: this | undefined;
+  newer: this | undefined;
   readonly clientIsn: number;
   readonly th1: Uint8Array;
   readonly peer: VerifiedIdentity;

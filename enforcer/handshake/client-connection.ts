@@ -24,7 +24,7 @@ import { decodeSynAck, encodeSyn, hasMagic, protocolVersion, suiteBit, synLength
 import type { Outcome, Stopwatch } from "./outcome.ts";
 import { acceptAuthorised, acceptUnchanged, drop, holdForAgreement, holdForVerification } from "./outcome.ts";
 import { leastMtus } from "./path-mtus.ts";
-import { clientTag, serverTag, tagsEqual } from "./proofs.ts";
+import { ExpectedTag, serverTag, tagsEqual } from "./proofs.ts";
 import { refuseOwnSyn, resetBothInbound, resetBothOutbound, resetSender } from "./resets.ts";
 import { hashSyn, hashSynAck } from "./transcript.ts";
 
@@ -35,6 +35,8 @@ const tagOptionLength = 20;
 
 export interface ClientConnection extends FlowEntry, Stopwatch {
   nextInBucket: this | undefined;
+  older: this | undefined;
+  newer: this | undefined;
   readonly isn: number;
   /** What the SYN's payload is rebuilt from. */
   readonly own: OwnToken;
@@ -46,7 +48,7 @@ export interface ClientConnection extends FlowEntry, Stopwatch {
 }
 
 interface ServerProof {
-  readonly tagC: Uint8Array;
+  readonly expected: ExpectedTag;
   readonly serverIsn: number;
   /** False once our kernel has sent its SYN again, since then it has not taken that SYN-ACK. */
   isTaken: boolean;
@@ -104,6 +106,8 @@ function newConnection(state: EngineState, own: OwnToken): ClientConnection {
     key: copyFlowKey(state.key),
     lastMs: state.nowMs,
     nextInBucket: undefined,
+    older: undefined,
+    newer: undefined,
     isn: state.packet.sequence,
     own,
     nonce,
@@ -248,7 +252,7 @@ function acceptAnswer(
   if (typeof packet === "string") return drop(packet);
   const isFirst = connection.proof === undefined;
   connection.proof = {
-    tagC: clientTag(answer.keys.kC, answer.th2, answer.message.tag),
+    expected: new ExpectedTag(answer.keys.kC, answer.th2, answer.message.tag.slice()),
     serverIsn: state.packet.sequence,
     isTaken: true,
     isTagDue: true,
@@ -338,7 +342,7 @@ function sendTagged(state: EngineState, connection: ClientConnection, proof: Ser
   const end = sequenceAdd(packet.sequence, payloadLength(packet) + ((packet.flags & tcpFin) !== 0 ? 1 : 0));
   if (sequenceDifference(end, proof.sentUntil) > 0) proof.sentUntil = end;
   if (need === "none") return acceptUnchanged;
-  const tagged = insertTag(state, proof.tagC, isRepeated);
+  const tagged = insertTag(state, proof.expected.tagC, isRepeated);
   if (typeof tagged !== "string") proof.isTagDue = false;
   else return need === "must" ? giveUp(state, connection, tagged) : acceptUnchanged;
   return { verdict: "accept", mark: "none", packet: tagged };

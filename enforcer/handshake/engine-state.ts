@@ -54,7 +54,7 @@ export class EngineState {
       perToken: limits.halfOpenPerToken,
       perFlow: limits.candidatesPerFlow,
     });
-    this.answered = new AnsweredRing(limits.answered);
+    this.answered = new AnsweredRing(limits.answered, environment.answeredRoom);
     this.addressFlows = new FlowTable(limits.addressFlows);
     this.recent = new RecentFlows(limits.recent, limits.recentMs);
     this.refused = new RefusedFlows(limits.refused);

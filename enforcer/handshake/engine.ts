@@ -69,6 +69,11 @@ export class Engine {
     return grown;
   }
 
+  /** Gives back what engines share; this one must not be used any more. */
+  close(): void {
+    this.state.answered.close();
+  }
+
   counts(): EngineCounts {
     const { clients, candidates, addressFlows, recent, evicted } = this.state;
     return {

@@ -4,6 +4,7 @@ import type { IdentityCache } from "../identity/verifier.ts";
 import type { Attributes } from "../policy/attributes.ts";
 import type { CompiledPolicy } from "../policy/evaluate.ts";
 import type { NetworkMap } from "../policy/networks.ts";
+import type { AnsweredRoom } from "./answered-ring.ts";
 import type { Scratch } from "./scratch.ts";
 
 /** Bounds of one PU's tables. At each of them the oldest entry that is not proven leaves. */
@@ -20,7 +21,7 @@ export interface EngineLimits {
   /** Flows authorised lately, whose queued segments still come. */
   readonly recent: number;
   readonly recentMs: number;
-  /** Server: entries of the ring that rebuilds repeated SYN-ACKs, 128 bytes each, allocated at once. */
+  /** Server: entries of the ring that rebuilds repeated SYN-ACKs, 128 bytes each. */
   readonly answered: number;
   /** Handshakes that have gone silent. */
   readonly silentMs: number;
@@ -58,6 +59,8 @@ export interface EngineEnvironment {
   /** Fills all of it with cryptographically random bytes. */
   readonly fillRandom: (into: Uint8Array) => void;
   readonly limits: EngineLimits;
+  /** What the rings of all engines hold together. */
+  readonly answeredRoom: AnsweredRoom;
   /** The worker's one set of buffers, made by `new Scratch()`; engines take turns. */
   readonly scratch: Scratch;
 }

@@ -28,6 +28,7 @@ export function expireAll(state: EngineState, nowMs: number): Expiry[] {
     expired.push({ action: "forget", reason: "connection-expired", flow: flowAddresses(one.key) });
   while (takeSilent(state.addressFlows, state) !== undefined);
   while (takeSilent(state.refused, state) !== undefined);
+  state.answered.expire(nowMs, state.environment.limits.silentMs);
   state.recent.expire(nowMs);
   state.paths.expire(nowMs);
   return expired;

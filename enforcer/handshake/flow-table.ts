@@ -9,25 +9,32 @@ export interface FlowEntry {
   lastMs: number;
   /** The next entry in the same bucket. */
   nextInBucket: this | undefined;
+  /** In the order of `lastMs`. */
+  older: this | undefined;
+  newer: this | undefined;
 }
 
-/** Several entries may share a 4-tuple (candidates); the table's owner tells them apart. */
+/**
+ * Several entries may share a 4-tuple (candidates); the table's owner tells them apart. Age is a list through the entries themselves: a
+ * Set in which every packet deletes and adds grows, is copied and collected all the time.
+ */
 export class FlowTable<Entry extends FlowEntry> {
   readonly limit: number;
   private readonly buckets = new Map<number, Entry>();
-  /** In the order of `lastMs`. */
-  private readonly byAge = new Set<Entry>();
+  private count = 0;
+  private first: Entry | undefined;
+  private last: Entry | undefined;
 
   constructor(limit: number) {
     this.limit = limit;
   }
 
   get size(): number {
-    return this.byAge.size;
+    return this.count;
   }
 
   get full(): boolean {
-    return this.byAge.size >= this.limit;
+    return this.count >= this.limit;
   }
 
   /** The newest entry of this 4-tuple. */
@@ -46,28 +53,48 @@ export class FlowTable<Entry extends FlowEntry> {
 
   /** The entry that has been silent for longest. */
   oldest(): Entry | undefined {
-    return this.byAge.values().next().value;
+    return this.first;
   }
 
   /** The caller makes room first. */
   add(entry: Entry): void {
     entry.nextInBucket = this.buckets.get(entry.key.hash);
     this.buckets.set(entry.key.hash, entry);
-    this.byAge.add(entry);
+    this.append(entry);
   }
 
   touch(entry: Entry, nowMs: number): void {
     entry.lastMs = nowMs;
-    this.byAge.delete(entry);
-    this.byAge.add(entry);
+    if (this.last === entry) return;
+    this.takeOut(entry);
+    this.append(entry);
   }
 
   remove(entry: Entry): void {
-    if (!this.byAge.delete(entry)) return;
+    if (entry.older === undefined && this.first !== entry) return;
+    this.takeOut(entry);
     const first = this.buckets.get(entry.key.hash);
     if (first === entry) this.removeFirst(entry);
     else unlink(first, entry);
     entry.nextInBucket = undefined;
+  }
+
+  private append(entry: Entry): void {
+    this.count += 1;
+    entry.older = this.last;
+    if (this.last === undefined) this.first = entry;
+    else this.last.newer = entry;
+    this.last = entry;
+  }
+
+  private takeOut(entry: Entry): void {
+    this.count -= 1;
+    const { older, newer } = entry;
+    if (older === undefined) this.first = newer;
+    else older.newer = newer;
+    if (newer === undefined) this.last = older;
+    else newer.older = older;
+    entry.older = entry.newer = undefined;
   }
 
   private removeFirst(entry: Entry): void {

@@ -1,21 +1,18 @@
 /** Owns the memory of flows authorised lately: their segments may have been queued before the mark was set, or lost the mark to a sidecar. */
 import type { FlowKey } from "./flow-key.ts";
-import { copyFlowKey } from "./flow-key.ts";
-import type { FlowEntry } from "./flow-table.ts";
-import { FlowTable } from "./flow-table.ts";
+import { noSlot, PackedTable } from "./packed-table.ts";
 
-interface RecentFlow extends FlowEntry {
-  nextInBucket: this | undefined;
-  /** Of our own stack's SYN-ACK, where we are the server. */
-  readonly serverIsn: number | undefined;
-}
+/** The sequence number of our own stack's SYN-ACK, where we are the server; else the second word is 0. */
+const at = { serverIsn: 0, isServer: 1 } as const;
+const entryWords = 2;
 
 export class RecentFlows {
-  private readonly table: FlowTable<RecentFlow>;
+  private readonly table = new PackedTable(entryWords);
+  private readonly limit: number;
   private readonly lifetimeMs: number;
 
   constructor(limit: number, lifetimeMs: number) {
-    this.table = new FlowTable(limit);
+    this.limit = limit;
     this.lifetimeMs = lifetimeMs;
   }
 
@@ -25,45 +22,53 @@ export class RecentFlows {
 
   /** From now on segments of this flow are known to be authorised. */
   remember(key: FlowKey, nowMs: number, serverIsn?: number): void {
-    const known = this.table.find(key);
-    if (known !== undefined && known.serverIsn === serverIsn) this.table.touch(known, nowMs);
-    else {
-      if (known !== undefined) this.table.remove(known);
-      this.add({ key: copyFlowKey(key), lastMs: nowMs, nextInBucket: undefined, serverIsn });
-    }
+    const slot = this.renewed(key, nowMs);
+    this.table.set(slot, at.serverIsn, serverIsn ?? 0);
+    this.table.set(slot, at.isServer, serverIsn === undefined ? 0 : 1);
   }
 
-  private add(flow: RecentFlow): void {
-    const oldest = this.table.full ? this.table.oldest() : undefined;
-    if (oldest !== undefined) this.table.remove(oldest);
-    this.table.add(flow);
+  private renewed(key: FlowKey, nowMs: number): number {
+    const { table } = this;
+    const known = table.find(key);
+    if (known !== noSlot) {
+      table.touch(known, nowMs);
+      return known;
+    }
+    if (table.size >= this.limit) table.remove(table.oldest());
+    return table.add(key, nowMs);
   }
 
   /** Whether the flow was authorised and has been seen since; seeing it again renews that. */
   recognise(key: FlowKey, nowMs: number): boolean {
-    const known = this.table.find(key);
-    if (known === undefined || nowMs - known.lastMs > this.lifetimeMs) return false;
-    this.table.touch(known, nowMs);
+    const slot = this.table.find(key);
+    if (slot === noSlot || nowMs - this.table.lastMs(slot) > this.lifetimeMs) return false;
+    this.table.touch(slot, nowMs);
     return true;
   }
 
   /** A new connection takes this 4-tuple. */
   forget(key: FlowKey): void {
-    const known = this.table.find(key);
-    if (known !== undefined) this.table.remove(known);
+    const slot = this.table.find(key);
+    if (slot !== noSlot) this.table.remove(slot);
   }
 
   /** Our stack sends a SYN-ACK: unless it repeats that of the flow we know, a new connection takes this 4-tuple. */
   forgetOther(key: FlowKey, serverIsn: number): void {
-    const known = this.table.find(key);
-    if (known !== undefined && known.serverIsn !== serverIsn) this.table.remove(known);
+    const slot = this.table.find(key);
+    if (slot === noSlot) return;
+    const isSame =
+      this.table.get(slot, at.isServer) === 1 && this.table.get(slot, at.serverIsn) === (serverIsn | 0);
+    if (!isSame) this.table.remove(slot);
   }
 
   expire(nowMs: number): void {
-    let oldest = this.table.oldest();
-    while (oldest !== undefined && nowMs - oldest.lastMs > this.lifetimeMs) {
-      this.table.remove(oldest);
-      oldest = this.table.oldest();
-    }
+    const { table, lifetimeMs } = this;
+    for (
+      let slot = table.oldest();
+      slot !== noSlot && nowMs - table.lastMs(slot) > lifetimeMs;
+      slot = table.oldest()
+    )
+      table.remove(slot);
+    table.compact();
   }
 }

@@ -9,6 +9,8 @@ const datagramRecordMs = 1_000;
 
 interface Refused extends FlowEntry {
   nextInBucket: this | undefined;
+  older: this | undefined;
+  newer: this | undefined;
   /** A SYN's sequence number, or -1 - protocol of a datagram. */
   readonly mark: number;
   readonly reason: Reason;
@@ -46,7 +48,15 @@ export class RefusedFlows {
   private add(key: FlowKey, mark: number, reason: Reason, nowMs: number): void {
     const leaving = this.table.find(key) ?? (this.table.full ? this.table.oldest() : undefined);
     if (leaving !== undefined) this.table.remove(leaving);
-    this.table.add({ key: copyFlowKey(key), lastMs: nowMs, nextInBucket: undefined, mark, reason });
+    this.table.add({
+      key: copyFlowKey(key),
+      lastMs: nowMs,
+      nextInBucket: undefined,
+      older: undefined,
+      newer: undefined,
+      mark,
+      reason,
+    });
   }
 
   oldest(): Refused | undefined {

@@ -15,7 +15,7 @@ import type { Decision } from "../policy/evaluate.ts";
 import type { Reason } from "../reason.ts";
 import { unwantedOptions } from "./address-flow.ts";
 import type { Answered } from "./answered-ring.ts";
-import type { Answer, Candidate } from "./candidate-table.ts";
+import { Answer, type Candidate } from "./candidate-table.ts";
 import { recordDecision, refusal, refuseSynQuietly } from "./decisions.ts";
 import type { EngineState } from "./engine-state.ts";
 import { copyFlowKey } from "./flow-key.ts";
@@ -24,7 +24,7 @@ import type { SynMessage } from "./messages.ts";
 import { decodeSyn, encodeSynAck, protocolVersion, suiteBit, synAckLength, tagLength } from "./messages.ts";
 import type { Outcome } from "./outcome.ts";
 import { acceptUnchanged, drop, holdForAgreement, holdForVerification } from "./outcome.ts";
-import { clientTag, serverTag, tagsEqual } from "./proofs.ts";
+import { serverTag, tagsEqual } from "./proofs.ts";
 import { resetBothInbound, resetSender } from "./resets.ts";
 import { hashSyn, hashSynAck } from "./transcript.ts";
 
@@ -85,6 +85,8 @@ function newCandidate(state: EngineState, th1: Uint8Array, peer: VerifiedIdentit
     key: copyFlowKey(state.key),
     lastMs: state.nowMs,
     nextInBucket: undefined,
+    older: undefined,
+    newer: undefined,
     clientIsn: state.packet.sequence,
     th1,
     peer,
@@ -155,8 +157,7 @@ function makeAnswer(state: EngineState, candidate: Candidate, own: OwnToken, key
   const payload = synAckPayload(state, { own, nonce, window, tagS: noTag });
   const th2 = hashSynAck(candidate.th1, payload);
   const tagS = serverTag(keys.kS, th2);
-  const tagC = clientTag(keys.kC, th2, tagS);
-  return { own, nonce, window, tagS, tagC, serverIsn: sequence };
+  return new Answer({ own, nonce, window, tagS, serverIsn: sequence }, keys.kC, th2);
 }
 
 function synAckPayload(
@@ -252,12 +253,16 @@ function acceptTagged(state: EngineState, serverIsn: number): Outcome {
 }
 
 function keepAnswered(state: EngineState, candidate: Candidate, answer: Answer): void {
-  const tokenId = state.tokens.idOf(answer.own);
+  const { serverIsn, window, nonce, tagS, tagC } = answer;
   state.answered.add(state.key, {
-    ...answer,
     clientIsn: candidate.clientIsn,
+    serverIsn,
     lastMs: state.nowMs,
-    tokenId,
+    tokenId: state.tokens.idOf(answer.own),
+    window,
+    nonce,
+    tagS,
+    tagC,
   });
 }
 

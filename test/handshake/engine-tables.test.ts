@@ -1,11 +1,12 @@
 /** The engine's tables: bounded, by age, and right about who shares a 4-tuple. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { AnsweredRing } from "../../enforcer/handshake/answered-ring.ts";
+import { AnsweredRing, AnsweredRoom } from "../../enforcer/handshake/answered-ring.ts";
 import { emptyFlowKey, flowAddresses, loadFlowKey } from "../../enforcer/handshake/flow-key.ts";
 import type { FlowKey } from "../../enforcer/handshake/flow-key.ts";
 import { FlowTable } from "../../enforcer/handshake/flow-table.ts";
 import type { FlowEntry } from "../../enforcer/handshake/flow-table.ts";
+import { noSlot, PackedTable } from "../../enforcer/handshake/packed-table.ts";
 import { RecentFlows } from "../../enforcer/handshake/recent-flows.ts";
 import { ResetBudget } from "../../enforcer/handshake/reset-budget.ts";
 import { TokenLog } from "../../enforcer/handshake/token-log.ts";
@@ -44,6 +45,8 @@ describe("a flow key", () => {
 
 interface Entry extends FlowEntry {
   nextInBucket: this | undefined;
+  older: this | undefined;
+  newer: this | undefined;
 }
 
 test("a flow table does what a list does", () => {
@@ -55,7 +58,8 @@ test("a flow table does what a list does", () => {
       for (const [nowMs, { kind, port }] of actions.entries()) {
         const newest = list.filter((entry) => entry.key.ports === port).at(-1);
         if (kind === "add") {
-          const entry: Entry = { key: key(port), lastMs: nowMs, nextInBucket: undefined };
+          const links = { nextInBucket: undefined, older: undefined, newer: undefined };
+          const entry: Entry = { key: key(port), lastMs: nowMs, ...links };
           table.add(entry);
           list = [...list, entry];
         } else if (kind === "remove" && newest !== undefined) {
@@ -73,6 +77,37 @@ test("a flow table does what a list does", () => {
       }
     }),
     { numRuns: 100 },
+  );
+});
+
+test("a packed table does what a list does, however it grows and shrinks", () => {
+  const kind = fc.constantFrom("add", "add", "remove", "touch", "drain", "compact");
+  const action = fc.record({ kind, port: fc.nat({ max: 200 }) });
+  fc.assert(
+    fc.property(fc.array(action, { maxLength: 300 }), (actions) => {
+      const table = new PackedTable(1);
+      const list = new Map<number, number>();
+      for (const [nowMs, { kind, port }] of actions.entries()) {
+        const slot = table.find(key(port));
+        expect(slot !== noSlot).toBe(list.has(port));
+        if (kind === "add" && slot === noSlot) table.set(table.add(key(port), nowMs), 0, port);
+        else if (kind === "remove" && slot !== noSlot) table.remove(slot);
+        else if (kind === "touch" && slot !== noSlot) table.touch(slot, nowMs);
+        else if (kind === "compact") table.compact();
+        if (kind === "remove" || kind === "touch") list.delete(port);
+        if ((kind === "touch" && slot !== noSlot) || (kind === "add" && slot === noSlot))
+          list.set(port, nowMs);
+        while (kind === "drain" && table.size > 1) {
+          list.delete(table.get(table.oldest(), 0));
+          table.remove(table.oldest());
+        }
+        const [first] = list;
+        if (first === undefined) expect(table.oldest()).toBe(noSlot);
+        else expect([table.get(table.oldest(), 0), table.lastMs(table.oldest())]).toEqual(first);
+        expect(table.size).toBe(list.size);
+      }
+      for (const [port, lastMs] of list) expect(table.lastMs(table.find(key(port)))).toBe(lastMs);
+    }),
   );
 });
 
@@ -94,12 +129,11 @@ describe("the ring of answered connections", () => {
         fc.integer({ min: 0, max: 8 }),
         fc.array(fc.nat({ max: 20 }), { maxLength: 60 }),
         (size, ports) => {
-          const ring = new AnsweredRing(size);
+          const ring = new AnsweredRing(size, new AnsweredRoom(1_000));
           let slots: number[] = [];
           for (const port of ports) {
             ring.add(key(port), entry(port));
-            slots = [...slots, port].slice(-size);
-            if (size === 0) slots = [];
+            slots = size === 0 ? [] : [...slots.filter((each) => each !== port), port].slice(-size);
             const isKnown = (each: number): boolean => slots.includes(each);
             for (let each = 0; each <= 20; each++) {
               const found = ring.find(key(each));
@@ -113,11 +147,27 @@ describe("the ring of answered connections", () => {
   });
 
   test("finds none that was removed, and renews what is touched", () => {
-    const ring = new AnsweredRing(4);
+    const ring = new AnsweredRing(4, new AnsweredRoom(1_000));
     for (const port of [1, 4, 7]) ring.add(key(port), entry(port));
     ring.remove(key(4));
     ring.touch(key(7), 99);
     expect([1, 4, 7].map((port) => ring.find(key(port))?.lastMs)).toEqual([1.5, undefined, 99]);
+    ring.expire(80, 75);
+    expect([1, 7].map((port) => ring.find(key(port))?.lastMs)).toEqual([undefined, 99]);
+  });
+
+  test("takes the room that all share from whichever has most of it", () => {
+    const room = new AnsweredRoom(10);
+    const [quiet, flooded, later] = [0, 1, 2].map(() => new AnsweredRing(100, room));
+    for (let port = 0; port < 3; port++) quiet?.add(key(port), entry(port));
+    for (let port = 0; port < 200; port++) flooded?.add(key(port), entry(port));
+    expect([quiet?.size, flooded?.size]).toEqual([3, 7]);
+    for (let port = 0; port < 3; port++) later?.add(key(port), entry(port));
+    expect([quiet?.size, flooded?.size, later?.size]).toEqual([3, 4, 3]);
+    expect(flooded?.find(key(199))).toEqual(entry(199));
+    flooded?.close();
+    for (let port = 0; port < 5; port++) later?.add(key(port), entry(port));
+    expect([quiet?.size, later?.size]).toEqual([3, 5]);
   });
 });
 

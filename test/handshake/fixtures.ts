@@ -1,6 +1,7 @@
 /** What the engine's tests share: real identities, real policy and engines made of them. Nothing here is a mock. */
 import { createSecretKey, generateKeyPairSync, randomFillSync } from "node:crypto";
 import type { KeyObject } from "node:crypto";
+import { AnsweredRoom } from "../../enforcer/handshake/answered-ring.ts";
 import { deriveKeys } from "../../enforcer/handshake/key-schedule.ts";
 import { defaultLimits } from "../../enforcer/handshake/environment.ts";
 import type {
@@ -165,6 +166,7 @@ export class TestNode {
       policy: () => this.policy,
       fillRandom: (into) => void randomFillSync(into),
       limits: { ...defaultLimits, ...limits },
+      answeredRoom: new AnsweredRoom(65_536),
       scratch: new Scratch(),
     };
   }
