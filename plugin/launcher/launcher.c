@@ -45,11 +45,11 @@ __asm__(".section .start, \"ax\"\n"
 
 struct verb {
   char name[8];
-  /* How long an answer is waited for: the verb's deadline (plugin/deadline.ts), less what it takes to report that none came. */
+  /* How long an answer is waited for: the verb's deadline (plugin/deadline.ts), less what the runtime needs to report that none came. */
   int limit_ms;
 };
 static const struct verb verbs[] = {
-    {"ADD", 9600}, {"DEL", 4600}, {"CHECK", 4600}, {"GC", 9600}, {"STATUS", 800}};
+    {"ADD", 9600}, {"DEL", 4600}, {"CHECK", 4600}, {"GC", 9600}, {"STATUS", 500}};
 
 static const char default_socket[] = "/run/trireme/enforcer.sock";
 /* Added to the control socket's path. */
