@@ -10,24 +10,34 @@ const RST = 0x04;
 const TTL_MS = 1_000;
 const CAPACITY = 1_024;
 
+interface Expected {
+  /** Monotonic. */
+  readonly untilMs: number;
+  readonly times: number;
+}
+
 export class OwnSegments {
-  /** Key → monotonic time until when; in order of sending. */
-  readonly #sent = new Map<string, number>();
+  /** By key, in order of sending. Segments of one flow that are all answered at once get the same reset. */
+  readonly #sent = new Map<string, Expected>();
 
   /** Expects `packet`, a reset that is about to be sent, in the outbound queue. */
   remember(packet: Uint8Array, nowMs: number): void {
     if (this.#sent.size >= CAPACITY) this.#forgetOldest();
-    this.#sent.set(keyOf(packet), nowMs + TTL_MS);
+    const key = keyOf(packet);
+    const times = (this.#sent.get(key)?.times ?? 0) + 1;
+    this.#sent.delete(key);
+    this.#sent.set(key, { untilMs: nowMs + TTL_MS, times });
   }
 
-  /** Whether `packet` is one that was remembered; it is forgotten with this. */
+  /** Whether `packet` is one that was remembered; it is forgotten with this, once for each time. */
   recognise(packet: Uint8Array, nowMs: number): boolean {
     if (this.#sent.size === 0 || !isReset(packet)) return false;
     const key = keyOf(packet);
-    const untilMs = this.#sent.get(key);
-    if (untilMs === undefined) return false;
-    this.#sent.delete(key);
-    return nowMs <= untilMs;
+    const expected = this.#sent.get(key);
+    if (expected === undefined) return false;
+    if (expected.times === 1) this.#sent.delete(key);
+    else this.#sent.set(key, { ...expected, times: expected.times - 1 });
+    return nowMs <= expected.untilMs;
   }
 
   #forgetOldest(): void {

@@ -49,6 +49,8 @@ export type Outcome =
       readonly verdict: "accept";
       readonly mark: Mark;
       readonly packet: Uint8Array | undefined;
+      /** Why a reset stands in its place, where no record says so: to be counted like a drop. */
+      readonly reason?: Reason;
       /** The handshake that the packet belongs to. */
       readonly handshake?: Stopwatch;
       readonly emit?: readonly Emission[];

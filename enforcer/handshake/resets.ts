@@ -28,7 +28,9 @@ export function resetBothInbound(state: EngineState, mark: "none" | "judged", re
 /** A segment that belongs to nothing: reset to both ends, as far as the budget goes. */
 export function resetStray(state: EngineState): Outcome {
   if (!state.resets.take(state.nowMs)) return drop("no-connection");
-  return state.isInbound ? resetBothInbound(state, "none") : resetBothOutbound(state, "no-connection");
+  if (!state.isInbound) return resetBothOutbound(state, "no-connection");
+  const outcome = resetBothInbound(state, "none");
+  return outcome.verdict === "accept" ? { ...outcome, reason: "no-connection" } : outcome;
 }
 
 /** Our own stack's segment doesn't leave: both ends get a reset in its place. */

@@ -18,6 +18,13 @@ describe.each([4, 6] as const)("own segments, IPv%i", (version) => {
     expect([own.recognise(reset(version, 7), 1), own.recognise(reset(version, 7), 1)]).toEqual([true, false]);
   });
 
+  test("what was sent twice, as segments of one flow are answered, is recognised twice", () => {
+    const own = new OwnSegments();
+    for (const nowMs of [0, 1]) own.remember(reset(version, 7), nowMs);
+    const times = Array.from({ length: 3 }, () => own.recognise(reset(version, 7), 2));
+    expect(times).toEqual([true, true, false]);
+  });
+
   test("another sequence number, another segment, or too late is not recognised", () => {
     const own = new OwnSegments();
     own.remember(reset(version, 7), 0);

@@ -72,6 +72,7 @@ describe("a segment that belongs to nothing", () => {
       to: "10.1.0.10",
       seq: 0x1000_0001,
     });
+    expect(d.server.judge(2, d.data("GET"))).toMatchObject({ verdict: "accept", reason: "no-connection" });
   });
 
   test("outbound: both ends are reset", () => {
