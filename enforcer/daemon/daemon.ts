@@ -259,6 +259,7 @@ export class Daemon {
       this.#hub.metrics.countRefusedReload("keys");
       log.error("keys refused; the ones before stay in force", { problem: String(error) });
     }
+    await policy;
   }
 
   /** Stops in order. The rules stay in the pods: authorised connections go on, new ones wait for the next enforcer. */

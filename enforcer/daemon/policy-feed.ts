@@ -1,8 +1,8 @@
 /** Owns the policy's way from its file to the worker: changes are applied, mistakes are logged and change nothing. */
 import { PolicySource } from "../config/policy-source.ts";
 import type { Log } from "../log.ts";
-import type { Policy } from "../policy/model.ts";
 import { formatProblem } from "../policy/problem.ts";
+import type { SlicedPolicy } from "../policy/slices.ts";
 
 /** Of a file with many mistakes, so many are logged. */
 const PROBLEMS_LOGGED = 10;
@@ -15,7 +15,7 @@ export class PolicyFeed {
   /** `apply` gets each valid policy, with a number that grows; `onRefused` hears of each wrong one. */
   constructor(
     path: string,
-    apply: (policy: Policy, generation: number) => void,
+    apply: (policy: SlicedPolicy, generation: number) => void,
     onRefused: () => void,
     log: Log,
   ) {
@@ -26,7 +26,7 @@ export class PolicyFeed {
         log.info("policy loaded", {
           file: path,
           generation: this.#generation,
-          policies: policy.policies.length,
+          policies: policy.policies,
         });
         apply(policy, this.#generation);
       },
@@ -48,9 +48,9 @@ export class PolicyFeed {
     return this.#warning;
   }
 
-  /** Reads the file now. */
-  reload(): void {
-    this.#source.reload();
+  /** Reads the file now; resolves when it has been applied, or refused. */
+  reload(): Promise<void> {
+    return this.#source.reload();
   }
 
   /** From now on changes of the file are seen within half a second. */

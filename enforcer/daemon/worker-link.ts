@@ -61,9 +61,11 @@ export class WorkerLink {
     return this.#ask(`detach ${puId}`, { kind: "detach", puId });
   }
 
-  /** What has no answer, or one that nobody waits for. */
+  /** What has no answer, or one that nobody waits for. A policy's slices go along: they are empty here afterwards. */
   tell(message: Extract<ToWorker, { kind: "trust" | "policy" | "token" }>): void {
-    if (!this.#isStopping) this.#thread.postMessage(message);
+    if (this.#isStopping) return;
+    const moved = message.kind === "policy" ? message.policy.slices.map(({ buffer }) => buffer) : [];
+    this.#thread.postMessage(message, moved);
   }
 
   /** Closes every queue and ends the thread. Never rejects. */

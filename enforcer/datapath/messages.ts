@@ -7,8 +7,8 @@
 import type { LimitsConfig } from "../config/config.ts";
 import type { FlowRecord } from "../handshake/flow-record.ts";
 import type { TransferableToken, TrustSnapshot } from "../identity/identity.ts";
-import type { Policy } from "../policy/model.ts";
 import type { NetworksConfig } from "../policy/networks.ts";
+import type { SlicedPolicy } from "../policy/slices.ts";
 import type { Reason } from "../reason.ts";
 
 /** A processing unit as the worker sees it. */
@@ -32,7 +32,7 @@ export type ToWorker =
       readonly limits: LimitsConfig;
     }
   | { readonly kind: "trust"; readonly trust: TrustSnapshot }
-  | { readonly kind: "policy"; readonly policy: Policy; readonly generation: number }
+  | { readonly kind: "policy"; readonly policy: SlicedPolicy; readonly generation: number }
   | { readonly kind: "attach"; readonly pu: PuDescription; readonly token: TransferableToken }
   | { readonly kind: "token"; readonly puId: string; readonly token: TransferableToken }
   | { readonly kind: "detach"; readonly puId: string }

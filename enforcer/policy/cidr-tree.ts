@@ -3,6 +3,7 @@
  * the address line falls into pieces that each belong to one innermost block: one binary search finds it, whatever their number.
  */
 import { type Cidr, containsCidr, isMapped, offsetOf } from "./addresses.ts";
+import { finish, type Steps } from "./steps.ts";
 
 /** What a block of addresses stands for. */
 export interface CidrEntry<T> {
@@ -33,9 +34,19 @@ export class CidrTree<T> {
   readonly #ipv6: Line<T>;
   readonly #none: readonly T[] = [];
 
-  constructor(entries: readonly CidrEntry<T>[]) {
-    this.#ipv4 = buildLine(entries.filter((entry) => entry.cidr.family === 4));
-    this.#ipv6 = buildLine(entries.filter((entry) => entry.cidr.family === 6));
+  private constructor(ipv4: Line<T>, ipv6: Line<T>) {
+    this.#ipv4 = ipv4;
+    this.#ipv6 = ipv6;
+  }
+
+  static of<T>(entries: readonly CidrEntry<T>[]): CidrTree<T> {
+    return finish(CidrTree.build(entries));
+  }
+
+  static *build<T>(entries: readonly CidrEntry<T>[]): Steps<CidrTree<T>> {
+    const ipv4 = yield* buildLine(entries.filter((entry) => entry.cidr.family === 4));
+    const ipv6 = yield* buildLine(entries.filter((entry) => entry.cidr.family === 6));
+    return new CidrTree(ipv4, ipv6);
   }
 
   /** The values of all entries that have this address (16 bytes), the outermost block first; the same array for the same piece of the line. */
@@ -77,7 +88,7 @@ function compareAt(starts: Uint8Array, offset: number, address: Uint8Array): num
 }
 
 /** Walks the blocks from low to high with a stack of those that are open; where one starts or ends, a piece starts. */
-function buildLine<T>(entries: readonly CidrEntry<T>[]): Line<T> {
+function* buildLine<T>(entries: readonly CidrEntry<T>[]): Steps<Line<T>> {
   const pieces = new Map<string, Node<T> | undefined>();
   const open: Node<T>[] = [];
   const close = (node: Node<T>): void => {
@@ -85,19 +96,20 @@ function buildLine<T>(entries: readonly CidrEntry<T>[]): Line<T> {
     if (after !== undefined) pieces.set(keyOf(after), node.parent);
     open.pop();
   };
-  for (const node of collectNodes(entries)) {
+  for (const node of yield* collectNodes(entries)) {
     for (let top = open.at(-1); top !== undefined && !containsCidr(top.cidr, node.cidr); top = open.at(-1))
       close(top);
     node.parent = open.at(-1);
     pieces.set(keyOf(node.cidr.address), node);
     open.push(node);
+    yield undefined;
   }
   for (let top = open.at(-1); top !== undefined; top = open.at(-1)) close(top);
   return flatten(pieces);
 }
 
 /** One node for each distinct block, be it an entry's or an exception's; by address, outer blocks first. */
-function collectNodes<T>(entries: readonly CidrEntry<T>[]): Node<T>[] {
+function* collectNodes<T>(entries: readonly CidrEntry<T>[]): Steps<Node<T>[]> {
   const nodes = new Map<string, Node<T>>();
   const nodeOf = (cidr: Cidr): Node<T> => {
     const key = `${keyOf(cidr.address)}/${String(cidr.prefixLength).padStart(3, "0")}`;
@@ -108,6 +120,7 @@ function collectNodes<T>(entries: readonly CidrEntry<T>[]): Node<T>[] {
   for (const entry of entries) {
     nodeOf(entry.cidr).added.push(entry);
     for (const hole of entry.except) nodeOf(hole).removed.add(entry);
+    yield undefined;
   }
   return [...nodes].sort(([left], [right]) => (left < right ? -1 : 1)).map(([, node]) => node);
 }

@@ -1,8 +1,9 @@
 /** Owns the decision: may this unit talk to that peer. The datapath, `policy test` and the demo all ask here. Source: README.md of this folder. */
 import type { Attributes } from "./attributes.ts";
 import { AttributeInterner } from "./interner.ts";
-import type { Decision, Direction, Policy } from "./model.ts";
+import type { Decision, Direction, NamedPolicy, Policy, Requirement } from "./model.ts";
 import { SelectorIndex } from "./selector.ts";
+import { finish, type Steps } from "./steps.ts";
 import { type PreparedPolicy, prepareRule, UnitView, viewKey } from "./unit-view.ts";
 
 export type { Decision };
@@ -50,7 +51,41 @@ const MAX_ATTRIBUTE_SETS = 65_536;
 
 /** Compiles once per change. The policy must come from `parsePolicy`. */
 export function compilePolicy(policy: Policy): CompiledPolicy {
-  return new Evaluator(policy);
+  return finish(compileSteps([policy.policies]));
+}
+
+/**
+ * Compiles a policy whose parts are read as they come, in the order of the file. What each of `units` needs to be judged is
+ * made ready too, which for others happens at their first question.
+ */
+export function* compileSteps(
+  slices: Iterable<readonly NamedPolicy[]>,
+  units: Iterable<Attributes> = [],
+): Steps<CompiledPolicy> {
+  const subjects: Record<Direction, SubjectEntry[]> = { ingress: [], egress: [] };
+  const orders = { ingress: 0, egress: 0 };
+  for (const slice of slices) {
+    yield undefined;
+    for (const named of slice) {
+      for (const direction of ["ingress", "egress"] as const) {
+        const rules = named[direction].map((rule) => prepareRule(rule, orders[direction]++));
+        // A policy without a rule in this direction says nothing about it.
+        if (rules.length > 0) subjects[direction].push({ requirements: named.subject, value: { rules } });
+      }
+      yield undefined;
+    }
+  }
+  const evaluator = new Evaluator({
+    ingress: yield* SelectorIndex.build(subjects.ingress),
+    egress: yield* SelectorIndex.build(subjects.egress),
+  });
+  for (const unit of units) yield* evaluator.prepare(unit);
+  return evaluator;
+}
+
+interface SubjectEntry {
+  readonly requirements: readonly Requirement[];
+  readonly value: PreparedPolicy;
 }
 
 class Evaluator implements CompiledPolicy {
@@ -61,8 +96,13 @@ class Evaluator implements CompiledPolicy {
   /** The same views by what they are made of: units of one kind share one. */
   readonly #sharedViews = { ingress: new Map<string, UnitView>(), egress: new Map<string, UnitView>() };
 
-  constructor(policy: Policy) {
-    this.#policies = { ingress: indexSubjects(policy, "ingress"), egress: indexSubjects(policy, "egress") };
+  constructor(policies: Readonly<Record<Direction, SelectorIndex<PreparedPolicy>>>) {
+    this.#policies = policies;
+  }
+
+  *prepare(self: Attributes): Steps<undefined> {
+    for (const direction of ["ingress", "egress"] as const) yield* this.#viewSteps(direction, self);
+    return undefined;
   }
 
   evaluate(
@@ -92,20 +132,18 @@ class Evaluator implements CompiledPolicy {
 
   #viewOf(direction: Direction, self: Attributes): UnitView {
     if (this.#identities.size >= MAX_ATTRIBUTE_SETS) this.#forget();
-    const id = this.#identities.idOf(self);
-    let view = this.#views[direction].get(id);
-    if (view === undefined) {
-      view = this.#makeView(direction, self);
-      this.#views[direction].set(id, view);
-    }
-    return view;
+    const known = this.#views[direction].get(this.#identities.idOf(self));
+    return known ?? finish(this.#viewSteps(direction, self));
   }
 
-  #makeView(direction: Direction, self: Attributes): UnitView {
+  *#viewSteps(direction: Direction, self: Attributes): Steps<UnitView> {
     const policies = this.#policies[direction].find(self);
+    yield undefined;
     const key = viewKey(policies, self);
-    const view = this.#sharedViews[direction].get(key) ?? new UnitView(policies, self);
+    yield undefined;
+    const view = this.#sharedViews[direction].get(key) ?? (yield* UnitView.build(policies, self));
     this.#sharedViews[direction].set(key, view);
+    this.#views[direction].set(this.#identities.idOf(self), view);
     return view;
   }
 
@@ -116,16 +154,4 @@ class Evaluator implements CompiledPolicy {
       this.#sharedViews[direction].clear();
     }
   }
-}
-
-/** Only policies with a rule in this direction: the others say nothing about it. */
-function indexSubjects(policy: Policy, direction: Direction): SelectorIndex<PreparedPolicy> {
-  const relevant = policy.policies.filter((named) => named[direction].length > 0);
-  let order = 0;
-  return new SelectorIndex(
-    relevant.map((named) => ({
-      requirements: named.subject,
-      value: { rules: named[direction].map((rule) => prepareRule(rule, order++)) },
-    })),
-  );
 }

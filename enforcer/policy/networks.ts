@@ -41,15 +41,15 @@ type AddressKind = ReturnType<NetworkMap["classify"]>;
 
 /** Compiles validated configuration. Throws RangeError on text that validation would have refused. */
 export function compileNetworks(config: NetworksConfig): NetworkMap {
-  const managed = new CidrTree<AddressKind>([
+  const managed = CidrTree.of<AddressKind>([
     ...entries<AddressKind>(config.pods, "pod"),
     ...entries<AddressKind>(config.services, "service"),
   ]);
-  const unmanaged = new CidrTree(
+  const unmanaged = CidrTree.of(
     config.unmanaged.map((value) => ({ cidr: cidrOf(value.address), except: [], value })),
   );
-  const services = new CidrTree(entries(config.services, true));
-  const translators = new CidrTree(entries(config.translators, true));
+  const services = CidrTree.of(entries(config.services, true));
+  const translators = CidrTree.of(entries(config.translators, true));
   const nat64 = config.nat64.map(cidrOf);
   return {
     classify(address, port, protocol) {

@@ -1,6 +1,7 @@
 /** Owns selectors: whether attributes meet requirements, and which of very many selectors they meet. Source: README.md, "Operators". */
 import type { Attributes } from "./attributes.ts";
 import type { Requirement } from "./model.ts";
+import type { Steps } from "./steps.ts";
 
 /** Whether all requirements hold. A key with several values meets In and Prefix if any value does, NotIn if none is listed. */
 function selects(requirements: readonly Requirement[], attributes: Attributes): boolean {
@@ -38,14 +39,28 @@ export class SelectorIndex<T> {
   readonly #always: number[] = [];
   readonly #entries: readonly Entry<T>[];
 
-  constructor(entries: readonly Entry<T>[]) {
+  private constructor(entries: readonly Entry<T>[]) {
     this.#entries = entries;
-    const frequency = countValues(entries);
-    for (const [position, entry] of entries.entries()) {
-      const keys = rarestKeys(entry.requirements, frequency);
-      for (const key of keys ?? []) appendTo(this.#byValue, key, position);
-      if (keys === undefined) this.#always.push(position);
+  }
+
+  static *build<T>(entries: readonly Entry<T>[]): Steps<SelectorIndex<T>> {
+    const frequency = new Map<string, number>();
+    for (const { requirements } of entries) {
+      for (const key of requirements.flatMap((requirement) => valueKeys(requirement) ?? []))
+        frequency.set(key, (frequency.get(key) ?? 0) + 1);
+      yield undefined;
     }
+    const index = new SelectorIndex(entries);
+    for (const [position, { requirements }] of entries.entries()) {
+      index.#place(position, rarestKeys(requirements, frequency));
+      yield undefined;
+    }
+    return index;
+  }
+
+  #place(position: number, keys: readonly string[] | undefined): void {
+    for (const key of keys ?? []) appendTo(this.#byValue, key, position);
+    if (keys === undefined) this.#always.push(position);
   }
 
   /** The values whose selectors match, in the order in which they were given. */
@@ -73,15 +88,6 @@ function valueKeys(requirement: Requirement): string[] | undefined {
   return requirement.operator === "In"
     ? requirement.values.map((value) => pairKey(requirement.key, value))
     : undefined;
-}
-
-function countValues(entries: readonly Entry<unknown>[]): ReadonlyMap<string, number> {
-  const counts = new Map<string, number>();
-  const keys = entries.flatMap((entry) =>
-    entry.requirements.flatMap((requirement) => valueKeys(requirement) ?? []),
-  );
-  for (const key of keys) counts.set(key, (counts.get(key) ?? 0) + 1);
-  return counts;
 }
 
 function rarestKeys(

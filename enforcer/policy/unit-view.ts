@@ -5,6 +5,7 @@ import { type CidrEntry, CidrTree } from "./cidr-tree.ts";
 import type { AddressPeer, Decision, Requirement, Rule, SelectorPeer } from "./model.ts";
 import { type PortRule, PortTable } from "./port-table.ts";
 import { SelectorIndex } from "./selector.ts";
+import type { Steps } from "./steps.ts";
 
 /** One policy's rules of one direction. */
 export interface PreparedPolicy {
@@ -77,13 +78,29 @@ export class UnitView {
   readonly #hasRules: boolean;
   readonly #allowsByIdentity: readonly PortRule[];
 
-  constructor(policies: readonly PreparedPolicy[], self: Attributes) {
-    const rules = policies.flatMap((policy) => policy.rules);
-    const bound = rules.flatMap((rule) => bindSelectors(rule, self));
-    this.#hasRules = rules.length > 0;
-    this.#identityRules = new SelectorIndex(bound);
-    this.#addressRules = new CidrTree(rules.flatMap(blockEntries));
+  private constructor(
+    bound: readonly BoundSelector[],
+    identityRules: SelectorIndex<OrderedRule>,
+    addressRules: CidrTree<OrderedRule>,
+    hasRules: boolean,
+  ) {
+    this.#hasRules = hasRules;
+    this.#identityRules = identityRules;
+    this.#addressRules = addressRules;
     this.#allowsByIdentity = bound.map((entry) => entry.value).filter((rule) => rule.action === "allow");
+  }
+
+  static *build(policies: readonly PreparedPolicy[], self: Attributes): Steps<UnitView> {
+    const bound: BoundSelector[] = [];
+    const blocks: CidrEntry<OrderedRule>[] = [];
+    let hasRules = false;
+    for (const rule of policies.flatMap((policy) => policy.rules)) {
+      hasRules = true;
+      for (const entry of bindSelectors(rule, self)) bound.push(entry);
+      for (const entry of blockEntries(rule)) blocks.push(entry);
+      yield undefined;
+    }
+    return new UnitView(bound, yield* SelectorIndex.build(bound), yield* CidrTree.build(blocks), hasRules);
   }
 
   /** `peerId` is the interned number of `peer`. */
@@ -119,11 +136,13 @@ export class UnitView {
   }
 }
 
+interface BoundSelector {
+  readonly requirements: readonly Requirement[];
+  readonly value: OrderedRule;
+}
+
 /** A rule's selectors with `sameAs` replaced by this unit's own values; one whose key the unit lacks can match nobody and is left out. */
-function bindSelectors(
-  rule: PreparedRule,
-  self: Attributes,
-): { requirements: Requirement[]; value: OrderedRule }[] {
+function bindSelectors(rule: PreparedRule, self: Attributes): BoundSelector[] {
   return rule.selectors
     .filter((peer) => peer.sameAs.every((key) => self.has(key)))
     .map((peer) => ({

@@ -1,13 +1,12 @@
-/** Turns an entry module and all it imports into one CommonJS text that carries the native addon and the datapath worker inside it. */
+/** Turns an entry module and all it imports into one CommonJS text that carries the native addon and its workers inside it. */
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { build, type BuildOptions, type Plugin } from "esbuild";
 
 export const repository = join(import.meta.dirname, "..", "..");
 
-const worker = join(repository, "enforcer/datapath/worker.ts");
-/** How modules name the worker's file; in a bundle, where there is no such file, the URL carries the worker's code. */
-const workerUrl = /new URL\("(?:\.\.?\/)+(?:datapath\/)?worker\.ts", import\.meta\.url\)/g;
+/** How modules name a worker's file; in a bundle, where there is no such file, the URL carries the worker's code. */
+const workerUrl = /new URL\("((?:\.\.?\/)+(?:[\w-]+\/)*(?:[\w-]+-)?worker\.ts)", import\.meta\.url\)/g;
 
 const options = {
   bundle: true,
@@ -21,7 +20,7 @@ const options = {
   logLevel: "warning",
 } as const satisfies BuildOptions;
 
-async function bundleWorker(): Promise<string> {
+async function bundleWorker(worker: string): Promise<string> {
   const result = await build({
     ...options,
     entryPoints: [worker],
@@ -32,18 +31,26 @@ async function bundleWorker(): Promise<string> {
   return result.outputFiles[0]?.text ?? "";
 }
 
-/** Puts the worker, bundled once, where modules name its file. */
-function embedWorker(): Plugin {
-  let code: Promise<string> | undefined;
+/** Puts workers, each bundled once, where modules name their files. */
+function embedWorkers(): Plugin {
+  const bundled = new Map<string, Promise<string>>();
+  const codeOf = (worker: string): Promise<string> => {
+    const code = bundled.get(worker) ?? bundleWorker(worker);
+    bundled.set(worker, code);
+    return code;
+  };
   return {
-    name: "embed-worker",
+    name: "embed-workers",
     setup(build) {
       build.onLoad({ filter: /\/enforcer\/.*\.ts$/ }, async ({ path }) => {
-        const text = await readFile(path, "utf8");
-        if (text.search(workerUrl) === -1) return undefined;
-        code ??= bundleWorker();
-        const url = `data:text/javascript;base64,${Buffer.from(await code).toString("base64")}`;
-        return { contents: text.replace(workerUrl, `new URL(${JSON.stringify(url)})`), loader: "ts" };
+        let text = await readFile(path, "utf8");
+        const named = [...text.matchAll(workerUrl)];
+        if (named.length === 0) return undefined;
+        for (const [expression, file = ""] of named) {
+          const code = Buffer.from(await codeOf(join(dirname(path), file))).toString("base64");
+          text = text.replace(expression, () => `new URL("data:text/javascript;base64,${code}")`);
+        }
+        return { contents: text, loader: "ts" };
       });
     },
   };
@@ -51,9 +58,9 @@ function embedWorker(): Plugin {
 
 /** Bundles the module at `entry` (an absolute path). Throws when the worker's file is named in a way that it can't embed. */
 export async function bundle(entry: string): Promise<string> {
-  const result = await build({ ...options, entryPoints: [entry], format: "cjs", plugins: [embedWorker()] });
+  const result = await build({ ...options, entryPoints: [entry], format: "cjs", plugins: [embedWorkers()] });
   const text = result.outputFiles[0]?.text ?? "";
-  if (/["'/]worker\.ts["']/.test(text))
+  if (/["'/-]worker\.ts["']/.test(text))
     throw new Error(`${entry} starts a worker from a file that won't be there`);
   return text;
 }

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { loadPolicy, PolicySource } from "../../enforcer/config/policy-source.ts";
+import { readSlices } from "../../enforcer/policy/slices.ts";
 
 const valid = (name: string): string => `version: 1\npolicies:\n  - { name: ${name}, subject: {} }\n`;
 
@@ -38,37 +39,37 @@ describe("PolicySource", () => {
   function start(): { source: PolicySource; events: string[] } {
     const events: string[] = [];
     const source = new PolicySource(path, {
-      onPolicy: (policy) => events.push(policy.policies.map((one) => one.name).join()),
-      onProblems: (problems) => events.push(`${problems.length} problems`),
+      onPolicy: (policy) => {
+        const named = [...readSlices(policy)].flat();
+        expect(named).toHaveLength(policy.policies);
+        events.push(named.length > 3 ? `${named.length} policies` : named.map(({ name }) => name).join());
+      },
+      onProblems: (problems) => events.push(problems.map(({ message }) => message.slice(0, 40)).join()),
     });
     return { source, events };
   }
 
-  it("denies everything before the first file", () => {
+  it("tells of a valid policy once, and of what is wrong with each file after it", async () => {
     const { source, events } = start();
-    source.reload();
-    expect([source.current, events]).toEqual([{ version: 1, policies: [] }, ["1 problems"]]);
-  });
-
-  it("keeps the last valid policy, whatever comes after it", () => {
+    await source.reload();
     writeFileSync(path, valid("a"));
-    const { source, events } = start();
-    source.reload();
-    const first = source.current;
-    for (const text of ["version: 2\n", "[", ""]) {
+    await source.reload();
+    await source.reload();
+    for (const text of ["version: 2\n", "["]) {
       writeFileSync(path, text);
-      source.reload();
+      await source.reload();
+      await source.reload();
     }
-    rmSync(path);
-    source.reload();
-    expect(source.current).toBe(first);
-    expect(events).toEqual(["a", "2 problems", "1 problems", "1 problems", "1 problems"]);
+    expect(events[0]).toMatch(/ENOENT/);
+    expect(events[1]).toBe("a");
+    expect(events.slice(2, 4)).toEqual([events[2], events[2]]);
+    expect(events).toHaveLength(6);
   });
 
   it("sees files that are rewritten and files that are replaced, once each", async () => {
     writeFileSync(path, valid("a"));
     const { source, events } = start();
-    source.reload();
+    await source.reload();
     source.watch(5);
     writeFileSync(path, valid("b"));
     await vi.waitFor(() => expect(events).toEqual(["a", "b"]));
@@ -78,5 +79,26 @@ describe("PolicySource", () => {
     await new Promise((resolve) => setTimeout(resolve, 50));
     source.stop();
     expect(events).toEqual(["a", "b", "c"]);
+  });
+
+  it("reads a large file in a thread of its own, one file after the other, wrong ones too", async () => {
+    const many = Array.from({ length: 1_000 }, (_, index) => `  - { name: p${index}, subject: {} }\n`).join(
+      "",
+    );
+    const { source, events } = start();
+    writeFileSync(path, `version: 1\npolicies:\n${many}`);
+    let turns = 0;
+    const ticking = setInterval(() => (turns += 1), 1);
+    const first = source.reload();
+    await new Promise(setImmediate);
+    expect(events).toEqual([]);
+    writeFileSync(path, `version: 1\npolicies:\n${many}  - { name: p0, subject: {} }\n`);
+    await source.reload();
+    writeFileSync(path, valid("a"));
+    await source.reload();
+    clearInterval(ticking);
+    await first;
+    expect(events).toEqual(["1000 policies", 'the name "p0" is taken', "a"]);
+    expect(turns).toBeGreaterThan(0);
   });
 });

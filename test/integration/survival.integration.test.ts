@@ -175,4 +175,24 @@ policies:
     expect([...outcomes.allowed.keys()]).toEqual(["connected"]);
     expect([...outcomes.refused.keys()]).toEqual(["timeout"]);
   }, 120_000);
+
+  test("a file of thousands of policies, right or wrong, is like a small one, and is there from the start", async () => {
+    const { client, server, serverEnforcer } = pair;
+    const others = Array.from({ length: 3_000 }, (_, index) => `  - { name: p${index}, subject: {} }\n`).join(
+      "",
+    );
+    const open = async (port: number): Promise<string> =>
+      (await connect(client.namespace, server.address, port, { timeoutMs: 1_000 })).outcome;
+    const port8083 = (policies[0] ?? "").replace("8081", "8083");
+    expect(await open(8083)).toBe("timeout");
+    serverEnforcer.writePolicy(port8083 + others);
+    await waitFor("the large policy", async () => (await open(8083)) === "connected", 30_000);
+    serverEnforcer.writePolicy(`${policies[0] ?? ""}${others}  - { name: p7, subject: {} }\n`);
+    await waitFor("its refusal", () => serverEnforcer.log.includes('"p7\\" is taken'), 30_000);
+    expect(await open(8083)).toBe("connected");
+    serverEnforcer.writePolicy(port8083 + others);
+    await serverEnforcer.kill();
+    await serverEnforcer.start(30_000);
+    expect(await open(8083)).toBe("connected");
+  }, 120_000);
 });
