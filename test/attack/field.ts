@@ -6,7 +6,7 @@ import type { ListEnd } from "../../enforcer/control/operator-messages.ts";
 import { readSigningKey } from "../../enforcer/identity/key-files.ts";
 import type { Reason } from "../../enforcer/reason.ts";
 import { createCluster, podNetworks } from "../harness/cluster.ts";
-import type { Enforcer } from "../harness/enforcer.ts";
+import { newPsk, type Enforcer } from "../harness/enforcer.ts";
 import type { Lab } from "../harness/lab.ts";
 import { startEnforcers } from "../integration/pair.ts";
 import type { Place } from "./forged-ends.ts";
@@ -15,32 +15,48 @@ import { Mallory } from "./mallory.ts";
 import { Victim } from "./victim.ts";
 
 export const PORT = 8080;
+/** Where the server's application lets Fast Open hand it the data of any SYN, without a cookie. */
+export const FAST_OPEN_PORT = 8081;
 /** In the pod networks, and nobody's: where Mallory poses as a pod. */
 export const MALLORY = "10.244.66.6";
 /** The gateway of the server's node, to which NodePorts are masqueraded. */
 export const TRANSLATOR = "10.244.2.1";
 
-/** `web` may reach `db` and be reached by it; `guest` may try, and `db` won't have it. Without identity Mallory's network would do. */
+/** `web` may reach `db`, and itself; `guest` may try, and `db` won't have it. An address of the pod network would do, for who needs no identity. */
+/** Of the server's node, for the server's `PORT`. */
+export const NODE_PORT = 30_080;
+
 const policy = `version: 1
 policies:
   - name: db
     subject: { matchLabels: { app: db } }
     ingress:
       - { name: web, action: allow, from: [{ matchLabels: { app: web } }] }
-      - { name: by-address, action: allow, from: [{ ipBlock: { cidr: 10.244.66.0/24 } }], ports: [{ port: ${PORT} }] }
+      - { name: by-address, action: allow, from: [{ ipBlock: { cidr: 10.244.0.0/16 } }], ports: [{ port: ${PORT} }] }
   - name: web
     subject: { matchLabels: { app: web } }
-    egress: [{ name: db, action: allow, to: [{ matchLabels: { app: db } }] }]
+    egress: [{ name: any, action: allow, to: [{ matchLabels: { app: db } }, { matchLabels: { app: web } }] }]
   - name: guest
     subject: { matchLabels: { app: guest } }
     egress: [{ name: db, action: allow, to: [{ matchLabels: { app: db } }] }]
 `;
+
+/** As kube-proxy has it: the destination is the pod, and the source the node's own address on the pod's link. */
+const nodePort = (server: string): string => `table ip nodeport {
+  chain pre { type nat hook prerouting priority dstnat; tcp dport ${NODE_PORT} dnat to ${server}:${PORT}; }
+  chain post { type nat hook postrouting priority srcnat; ip daddr ${server} ct status dnat masquerade; }
+}`;
+
+/** Client, server, no cookie demanded (0x200), for every listener (0x400). */
+const FAST_OPEN_FOR_ALL = 0x603;
 
 const networks = {
   pods: podNetworks,
   unmanaged: [{ address: "10.244.1.1" }, { address: TRANSLATOR }],
   translators: [TRANSLATOR],
 };
+
+type Victims = readonly [client: Victim, guest: Victim, server: Victim];
 
 export class Field {
   readonly mallory: Mallory;
@@ -51,13 +67,13 @@ export class Field {
   readonly guest: Victim;
   readonly server: Victim;
   readonly serverPlace: Place;
+  /** The pre-shared key of a time before this cluster had a CA. It still lies in the enforcers' folders. */
+  readonly oldPsk: Buffer;
   #lastPort = 20_000;
 
-  constructor(
-    mallory: Mallory,
-    insider: Insider,
-    [client, guest, server]: readonly [Victim, Victim, Victim],
-  ) {
+  private constructor(mallory: Mallory, insider: Insider, oldPsk: Buffer, victims: Victims) {
+    const [client, guest, server] = victims;
+    this.oldPsk = oldPsk;
     this.mallory = mallory;
     this.insider = insider;
     this.client = client;
@@ -71,19 +87,21 @@ export class Field {
     const nodes = [await cluster.addNode("node-a"), await cluster.addNode("node-b")];
     const [near, far] = await startEnforcers(lab, nodes, { mode: "pki", policy, config: { networks } });
     if (near === undefined || far === undefined) throw new Error("two nodes were asked for");
+    const oldPsk = newPsk();
+    for (const enforcer of [near, far]) enforcer.writePsk(oldPsk);
     const add = async (enforcer: Enforcer, app: string) =>
       new Victim(lab, await enforcer.node.addPod(app, { app }), enforcer);
     const victims = [await add(near, "web"), await add(near, "guest"), await add(far, "db")] as const;
     await victims[2].listen(PORT);
+    await victims[2].pod.exec(["sysctl", "-qw", `net.ipv4.tcp_fastopen=${FAST_OPEN_FOR_ALL}`]);
+    await victims[2].listen(FAST_OPEN_PORT);
+    await victims[2].pod.node.exec(["nft", nodePort(victims[2].address)]);
     const mallory = Mallory.at(cluster.router);
     lab.defer(() => mallory.close());
     const authority = join(lab.folder, "authority/ca-private");
     const [file = ""] = readdirSync(authority);
-    return new Field(
-      mallory,
-      new Insider((await readSigningKey(join(authority, file), "private")).key),
-      victims,
-    );
+    const { key } = await readSigningKey(join(authority, file), "private");
+    return new Field(mallory, new Insider(key), oldPsk, victims);
   }
 
   /** A port that no connection of this field has had. */
@@ -93,8 +111,9 @@ export class Field {
     return [this.client, this.guest, this.server].some((victim) => victim.heard(word));
   }
 
-  /** Ends every connection. What Mallory was to do with them stays: none of them heals. */
+  /** Ends every connection. What Mallory does with their segments stays: none of them heals. */
   calm(): void {
+    this.mallory.rest();
     for (const victim of [this.client, this.guest, this.server]) victim.end();
   }
 

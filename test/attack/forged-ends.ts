@@ -33,13 +33,13 @@ export interface Place {
   readonly port: number;
 }
 
-/** Between two places, in this direction; a port of 0 is any. */
+/** Between two places, in this direction. */
 export function between(from: Place, to: Place): (segment: Segment) => boolean {
   return (segment) =>
     segment.from === from.address &&
     segment.to === to.address &&
-    (from.port === 0 || segment.fromPort === from.port) &&
-    (to.port === 0 || segment.toPort === to.port);
+    segment.fromPort === from.port &&
+    segment.toPort === to.port;
 }
 
 /** Dials from whatever address it likes; the answers never reach whoever really has it. */
@@ -49,6 +49,7 @@ export class ForgedClient {
   readonly isn = randomInt(2 ** 31);
   readonly #mallory: Mallory;
   readonly #answers: Capture;
+  #stop: (() => void) | undefined;
 
   constructor(mallory: Mallory, from: Place, to: Place) {
     this.from = from;
@@ -57,8 +58,8 @@ export class ForgedClient {
     this.#answers = mallory.steal(between(to, from));
   }
 
-  syn(data: Uint8Array): void {
-    this.#send({ flags: SYN, seq: this.isn, options, data: Buffer.from(data) });
+  syn(data: Uint8Array, withOptions = options): void {
+    this.#send({ flags: SYN, seq: this.isn, options: withOptions, data: Buffer.from(data) });
   }
 
   synAck(): Promise<Segment> {
@@ -76,10 +77,12 @@ export class ForgedClient {
     });
   }
 
+  /** In place of what was sent before. */
   #send(fields: Partial<SegmentFields>): void {
     const { from, to } = this;
     const ends = { from: from.address, fromPort: from.port, to: to.address, toPort: to.port };
-    this.#mallory.send({ ...ends, ...fields });
+    this.#stop?.();
+    this.#stop = this.#mallory.insist([{ ...ends, ...fields }]);
   }
 }
 
@@ -90,10 +93,10 @@ export class ForgedServer {
   readonly #mallory: Mallory;
   readonly #dials: Capture;
 
-  constructor(mallory: Mallory, place: Place, clientAddress: string) {
+  constructor(mallory: Mallory, place: Place, client: Place) {
     this.place = place;
     this.#mallory = mallory;
-    this.#dials = mallory.steal(between({ address: clientAddress, port: 0 }, place));
+    this.#dials = mallory.steal(between(client, place));
   }
 
   syn(): Promise<Segment> {
@@ -105,19 +108,14 @@ export class ForgedServer {
     return this.#dials.next(isTagged);
   }
 
-  answer(syn: Segment, data: Uint8Array): void {
-    const ack = (syn.seq + 1) >>> 0;
-    this.#send(syn, { flags: SYN | ACK, seq: this.isn, ack, options, data: Buffer.from(data) });
-  }
-
-  say(syn: Segment, word: string): void {
-    const ack = (syn.seq + 1) >>> 0;
-    this.#send(syn, { flags: ACK | PSH, seq: this.isn + 1, ack, data: Buffer.from(word) });
-  }
-
-  #send(syn: Segment, fields: Partial<SegmentFields>): void {
+  /** Answers with this message, and goes on with `word`, if there is one, as if the client had agreed. */
+  answer(syn: Segment, data: Uint8Array, word?: string): void {
     const { from, fromPort, to, toPort } = syn;
-    this.#mallory.send({ from: to, fromPort: toPort, to: from, toPort: fromPort, ...fields });
+    const ack = (syn.seq + 1) >>> 0;
+    const ends = { from: to, fromPort: toPort, to: from, toPort: fromPort, ack };
+    const answer = { ...ends, flags: SYN | ACK, seq: this.isn, options, data: Buffer.from(data) };
+    const more = { ...ends, flags: ACK | PSH, seq: this.isn + 1, data: Buffer.from(word ?? "") };
+    this.#mallory.insist(word === undefined ? [answer] : [answer, more]);
   }
 }
 

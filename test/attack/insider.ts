@@ -3,10 +3,10 @@
  * likes, and the arithmetic of the protocol. Nothing of the victims' secrets.
  */
 import {
-  createPublicKey,
   createSecretKey,
   diffieHellman,
   generateKeyPairSync,
+  hash,
   randomBytes,
   type KeyObject,
 } from "node:crypto";
@@ -16,11 +16,10 @@ import { hashSyn, hashSynAck } from "../../enforcer/handshake/transcript.ts";
 import { issueCertificate } from "../../enforcer/identity/certificate.ts";
 import { encodeTokenClaims } from "../../enforcer/identity/claims.ts";
 import { signCose } from "../../enforcer/identity/cose.ts";
-import { openToken } from "../../enforcer/identity/cwt.ts";
+import { cwtCodec, openToken } from "../../enforcer/identity/cwt.ts";
 import type { PairKeys } from "../../enforcer/identity/identity.ts";
-import { importX25519, rawX25519 } from "../../enforcer/identity/keys.ts";
+import { importX25519, makePreSharedKey, rawX25519 } from "../../enforcer/identity/keys.ts";
 import { attributesFromObject } from "../../enforcer/policy/attributes.ts";
-import { hash } from "node:crypto";
 
 const HOUR_S = 3600;
 export const trustDomain = "cluster.local";
@@ -118,8 +117,7 @@ export function agree(own: Identity, role: "client" | "server", peerToken: Uint8
   const publicKey = importX25519(publicKeyOf(peerToken));
   if (publicKey === undefined) throw new Error("no X25519 key");
   const secret = createSecretKey(diffieHellman({ privateKey: own.privateKey, publicKey }));
-  const [ownHash, peerHash] = [own.token, peerToken].map((token) => hash("sha256", token, "buffer"));
-  if (ownHash === undefined || peerHash === undefined) throw new Error("no hash");
+  const [ownHash, peerHash] = [sha256(own.token), sha256(peerToken)];
   const isClient = role === "client";
   return deriveKeys({
     suite: 1,
@@ -139,7 +137,25 @@ export function tagC(keys: PairKeys, { syn, synAck }: Messages): Buffer {
   return clientTag(keys.kC, hashSynAck(hashSyn(syn), synAck), synAck.subarray(-16));
 }
 
-/** The public half, raw. */
-export function rawPublicKey(privateKey: KeyObject): Uint8Array {
-  return rawX25519(createPublicKey(privateKey));
+/** A token of suite 2, which any holder of the PSK can make. */
+export function pskToken(secret: Buffer, labels: Readonly<Record<string, string>>): Uint8Array {
+  const psk = makePreSharedKey(createSecretKey(secret));
+  if (psk === undefined) throw new Error("too short a PSK");
+  const signer = { suite: 2, trustDomain, node: "node-m", tokenLifetimeMs: 600_000, psk } as const;
+  const attributes = attributesFromObject({ ...labels, "@node": "node-m" });
+  return cwtCodec.minter(signer).mint({ puId: randomBytes(8).toString("hex"), attributes }, Date.now()).bytes;
 }
+
+/** The keys of a client with a token under the PSK, and a server that speaks suite 1. */
+export function agreeByPsk(secret: Buffer, clientToken: Uint8Array, serverToken: Uint8Array): PairKeys {
+  return deriveKeys({
+    suite: 1,
+    secret: createSecretKey(secret),
+    clientTrustDomain: trustDomain,
+    serverTrustDomain: trustDomain,
+    clientTokenHash: sha256(clientToken),
+    serverTokenHash: sha256(serverToken),
+  });
+}
+
+const sha256 = (bytes: Uint8Array): Buffer => hash("sha256", bytes, "buffer");

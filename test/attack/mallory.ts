@@ -16,6 +16,7 @@ import { namespacePath } from "../harness/lab.ts";
 const QUEUE = 66;
 const TABLE = { family: "inet", name: "mallory" } as const;
 const TCP = 6;
+const REPEAT_MS = 250;
 
 export type Which = (segment: Segment) => boolean;
 
@@ -65,6 +66,7 @@ export class Mallory {
   readonly #verdicts = new VerdictWriter();
   readonly #queued = createQueuePacket();
   readonly #plans: Plan[] = [];
+  readonly #insisting = new Set<NodeJS.Timeout>();
 
   /** From now on all TCP that comes to this namespace crosses Mallory's hands. */
   static at(namespace: string): Mallory {
@@ -110,7 +112,26 @@ export class Mallory {
     if (errno !== 0) throw new Error(`Mallory can't send: errno ${errno}`);
   }
 
+  /** Sends segments, one after the other, and again and again as TCP does, until stopped. */
+  insist(segments: readonly SegmentFields[]): () => void {
+    const sendAll = (): void => segments.forEach((segment) => this.send(segment));
+    sendAll();
+    const timer = setInterval(sendAll, REPEAT_MS);
+    this.#insisting.add(timer);
+    return () => {
+      clearInterval(timer);
+      this.#insisting.delete(timer);
+    };
+  }
+
+  /** Sends nothing any more. What was planned for segments that come stays. */
+  rest(): void {
+    for (const timer of this.#insisting) clearInterval(timer);
+    this.#insisting.clear();
+  }
+
   close(): void {
+    this.rest();
     this.#nftables.remove([TABLE]);
     this.#nftables.close();
     this.#poller.close();

@@ -49,6 +49,11 @@ export class Victim {
     await this.#process.waitForOutput(new RegExp(`^connected ${id}$`, "m"));
   }
 
+  /** Waits until the application has a connection from this port. */
+  async accepted(remotePort: number): Promise<void> {
+    await this.#process.waitForOutput(new RegExp(`^accepted \\S+ ${remotePort}$`, "m"));
+  }
+
   /** Whether these bytes have reached the application. */
   heard(word: string): boolean {
     return this.#process.stdout.includes(word);
