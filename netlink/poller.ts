@@ -1,4 +1,4 @@
-/** Tells, once per turn of the event loop, which of many descriptors are readable. Source: epoll(7), addon/netlink.c. */
+/** Tells which of many descriptors are readable, several times in a turn of the event loop while there are any. Source: epoll(7), addon/netlink.c. */
 import { addon, type NativePoller } from "./addon.ts";
 import { checked, NetlinkError } from "./error.ts";
 

@@ -33,6 +33,7 @@
 
 #define BATCH_MAX 64
 #define READY_MAX 256
+#define ROUNDS_MAX 8
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* ---- arguments and results ------------------------------------------------------------------------------------- */
@@ -472,13 +473,11 @@ static int collect_ready(struct poller *poller, napi_value array) {
   return count;
 }
 
-static void poller_ready(uv_poll_t *handle, int status, int events) {
-  struct poller *poller = (struct poller *)handle;
+/* One call into JavaScript for all that is ready; 0 if nothing is, or if the poller was closed. */
+static int serve_ready(struct poller *poller) {
   napi_env env = poller->env;
   napi_handle_scope scope;
-  (void)status;
-  (void)events;
-  if (poller->closing || napi_open_handle_scope(env, &scope) != napi_ok) return;
+  if (poller->closing || napi_open_handle_scope(env, &scope) != napi_ok) return 0;
   napi_value callback, array, global, count_value;
   napi_get_reference_value(env, poller->on_ready, &callback);
   napi_get_reference_value(env, poller->ready_array, &array);
@@ -494,6 +493,17 @@ static void poller_ready(uv_poll_t *handle, int status, int events) {
     }
   }
   napi_close_handle_scope(env, scope);
+  return count > 0;
+}
+
+/*
+ * What a callback does (an accepted SYN, whose answer is queued at once) often makes something else ready: it is cheaper to look again
+ * than to go back to the event loop and come here anew. Other handles of the loop get their turn after a few rounds.
+ */
+static void poller_ready(uv_poll_t *handle, int status, int events) {
+  (void)status;
+  (void)events;
+  for (int round = 0; round < ROUNDS_MAX && serve_ready((struct poller *)handle); round++);
 }
 
 /* Once the handle is initialised, a failure ends by way of close_poller, which frees everything. */
