@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { waitFor } from "../harness/command.ts";
 import { execOk, Lab } from "../harness/lab.ts";
 import { accept, close, type Connection } from "./sockets.ts";
-import { families, SocketStage, type Dialled } from "./socket-stage.ts";
+import { families, SocketStage, type Accepted, type Dialled } from "./socket-stage.ts";
 import { dropTable, putTable, tableCounters } from "./tables.ts";
 
 const COOKIES = 8080;
@@ -14,6 +14,8 @@ describe.each(["psk", "pki"] as const)("openings, mode %s", (mode) => {
   const lab = new Lab();
   let stage: SocketStage;
 
+  /** SYN-ACKs that were sent again. */
+  const repeated = "TcpExtTCPSynRetrans";
   /** A counter of the server's kernel. */
   const counter = (name: string): number => stage.serverKernel.counter(name);
 
@@ -23,7 +25,11 @@ describe.each(["psk", "pki"] as const)("openings, mode %s", (mode) => {
   afterAll(() => lab.close());
 
   describe("SYN cookies", () => {
-    const names = ["TcpExtSyncookiesSent", "TcpExtSyncookiesRecv", "TcpExtSyncookiesFailed"];
+    const [sent, received, failed] = [
+      "TcpExtSyncookiesSent",
+      "TcpExtSyncookiesRecv",
+      "TcpExtSyncookiesFailed",
+    ] as const;
     const setCookies = (value: 1 | 2): void => {
       stage.serverKernel.writeSysctl("ipv4/tcp_syncookies", value);
     };
@@ -37,14 +43,15 @@ describe.each(["psk", "pki"] as const)("openings, mode %s", (mode) => {
     });
 
     test.each(families)("each connection is made of its cookie, and authorised, by %s", async (family) => {
-      const growth = await stage.serverKernel.growth(names, async () => {
+      const growth = await stage.serverKernel.growth([sent, received, failed], async () => {
         for (let round = 0; round < 3; round += 1) {
           const connection = await stage.connect(stage.pair.server[family], COOKIES);
           await stage.expectAuthorised(connection);
           await close(connection);
         }
       });
-      expect(Object.values(growth)).toEqual([3, 3, 0]);
+      expect(growth).toMatchObject({ [received]: 3, [failed]: 0 });
+      expect(growth[sent]).toBeGreaterThanOrEqual(3); // One more for a SYN that was sent again.
     });
   });
 
@@ -66,10 +73,11 @@ describe.each(["psk", "pki"] as const)("openings, mode %s", (mode) => {
 
     test("a client that never speaks first is accepted when the SYN-ACK was repeated", async () => {
       let connection: Connection | undefined;
-      const growth = await stage.serverKernel.growth([bareAcks, "TcpExtTCPSynRetrans"], async () => {
+      const growth = await stage.serverKernel.growth([bareAcks, repeated], async () => {
         connection = await stage.connect(stage.pair.server.address, DEFERRED);
       });
-      expect(growth).toEqual({ [bareAcks]: 1, TcpExtTCPSynRetrans: 1 });
+      expect(growth[bareAcks]).toBeGreaterThan(0);
+      expect(growth[repeated]).toBeGreaterThan(0);
       if (connection === undefined) throw new Error("no connection");
       const { client, server } = connection;
       await server.sockets.ok(`send ${server.name} 1000`);
@@ -81,7 +89,6 @@ describe.each(["psk", "pki"] as const)("openings, mode %s", (mode) => {
 
   describe("a full accept queue", () => {
     const overflows = "TcpExtListenOverflows";
-    const repeated = "TcpExtTCPSynRetrans";
     const hold = (port: number): string => `counter held {}
       chain hold {
         type filter hook forward priority 0
@@ -107,31 +114,39 @@ describe.each(["psk", "pki"] as const)("openings, mode %s", (mode) => {
       return [waiting, ...halfOpen];
     }
 
-    async function acceptAll(dialled: readonly Dialled[], at: number): Promise<Connection[]> {
-      const connections: Connection[] = [];
-      while (connections.length < dialled.length) {
-        const name = `s${at}-${connections.length}`;
-        const { from } = await accept(stage.server, String(at), name);
-        const [one] = dialled.filter(({ port }) => port === from.port);
-        if (one === undefined) throw new Error(`nobody dialled from port ${from.port}`);
-        connections.push(stage.joined(one, { name, at, from }));
+    async function acceptAll(count: number, at: number): Promise<Accepted[]> {
+      const accepted: Accepted[] = [];
+      while (accepted.length < count) {
+        const name = `s${at}-${accepted.length}`;
+        accepted.push({ name, at, ...(await accept(stage.server, String(at), name)) });
       }
-      return connections;
+      return accepted;
+    }
+
+    /** Who was accepted for what was dialled, by its port. */
+    function find(dialled: Dialled, accepted: readonly Accepted[]): Connection {
+      const found = accepted.find(({ from }) => from.port === dialled.port);
+      if (found === undefined) throw new Error(`nobody was accepted from port ${dialled.port}`);
+      return stage.joined(dialled, found);
     }
 
     test.each(families)("keeps proven clients waiting, and accepts all in the end, by %s", async (family) => {
       const at = FULL[family];
-      const dialled = await fill(stage.pair.server[family], at);
+      const host = stage.pair.server[family];
+      const dialled = await fill(host, at);
       const [, , speaker] = dialled;
       const before = { overflows: counter(overflows), repeated: counter(repeated) };
-      // The other half-open one is silent: only a repeated SYN-ACK brings its proof again.
+      const sentAgain = stage.clientKernel.counter(repeated);
+      // Its SYN finds no room and is dropped; the SYN after it is taken.
+      const latecomer = stage.dialFrom(stage.sockets(stage.pair.client.namespace), host, at);
+      // One half-open client speaks. The other is silent: only a repeated SYN-ACK brings its proof again.
       await stage.client.ok(`send ${speaker?.name ?? ""} 2000`);
-      await waitFor("overflows", () => counter(overflows) >= before.overflows + 2);
-      const connections = await acceptAll(dialled, at);
-      expect(new Set(connections.map(({ client }) => client.name)).size).toBe(dialled.length);
+      await waitFor("overflows", () => counter(overflows) >= before.overflows + 3);
+      const accepted = await acceptAll(dialled.length + 1, at);
+      expect(stage.clientKernel.counter(repeated)).toBeGreaterThan(sentAgain);
       expect(counter(repeated)).toBeGreaterThan(before.repeated);
-      const speaking = connections.find(({ client }) => client.name === speaker?.name);
-      await stage.server.ok(`receive ${speaking?.server.name ?? ""} 2000`);
+      const connections = [...dialled, await latecomer].map((one) => find(one, accepted));
+      await stage.server.ok(`receive ${connections[2]?.server.name ?? ""} 2000`);
       for (const connection of connections) {
         await stage.expectAuthorised(connection);
         await close(connection);

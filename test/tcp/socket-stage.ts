@@ -8,11 +8,20 @@ import { accept, buildSockets, exchange, Sockets, type Connection } from "./sock
 export const families = ["address", "address6"] as const;
 export type Family = (typeof families)[number];
 
-/** A socket of the client's that has dialled. */
+/** A socket in the client's pod that has dialled. */
 export interface Dialled {
+  readonly sockets: Sockets;
   readonly name: string;
   readonly port: number;
   readonly to: Flow["server"];
+}
+
+/** A socket that the server's listener has accepted. */
+export interface Accepted {
+  readonly name: string;
+  /** The server's port. */
+  readonly at: number;
+  readonly from: Flow["client"];
 }
 
 export class SocketStage {
@@ -51,10 +60,15 @@ export class SocketStage {
   }
 
   /** The client dials; gives its socket. */
-  async dial(address: string, port: number, options = ""): Promise<Dialled> {
+  dial(address: string, port: number, options = ""): Promise<Dialled> {
+    return this.dialFrom(this.client, address, port, options);
+  }
+
+  /** Another program in the client's pod dials. */
+  async dialFrom(sockets: Sockets, address: string, port: number, options = ""): Promise<Dialled> {
     const name = `c${++this.#count}`;
-    const own = await this.client.ok(`connect ${name} ${address} ${port} ${options}`);
-    return { name, port: Number(own), to: { address, port } };
+    const own = await sockets.ok(`connect ${name} ${address} ${port} ${options}`);
+    return { sockets, name, port: Number(own), to: { address, port } };
   }
 
   /** The server accepts what the client dialled, at its own port `at`. */
@@ -64,14 +78,14 @@ export class SocketStage {
   }
 
   /** What was dialled and what was accepted are the ends of one connection. */
-  joined(dialled: Dialled, accepted: { name: string; at: number; from: Flow["client"] }): Connection {
+  joined(dialled: Dialled, accepted: Accepted): Connection {
     const { client, server } = this.pair;
-    const { port, to } = dialled;
+    const { sockets, name, port, to } = dialled;
     const family = to.address.includes(":") ? "address6" : "address";
     return {
       client: {
-        sockets: this.client,
-        name: dialled.name,
+        sockets,
+        name,
         flow: { client: { address: client[family], port }, server: to },
       },
       server: {

