@@ -121,8 +121,7 @@ describe.each(["psk", "pki"] as const)("a router that loses segments, mode %s", 
       }),
     );
     weather.clear();
-    expect(toServer.segments.some(segmentIs.syn)).toBe(true);
-    expect(toClient.segments.some(segmentIs.synAck)).toBe(true);
+    for (const loss of [toServer, toClient]) expect(loss.segments.length).toBeGreaterThanOrEqual(10);
     const [byClient = 0, byServer = 0] = sentAgain().map((count, index) => count - (before[index] ?? 0));
     expect(byClient).toBeGreaterThan(0);
     expect(byServer).toBeGreaterThan(0);

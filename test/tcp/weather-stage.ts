@@ -56,7 +56,8 @@ export class WeatherStage {
   /** A connection to come, from a port that no other has had unless one is given. */
   plan(family: Family = "address", options: Partial<Plan> = {}): Connection {
     const { clientPort = this.#nextPort++, serverPort = SERVER_PORT, nth = 1 } = options;
-    return new Connection(this, family, { clientPort, serverPort, nth });
+    const { from = this.client.talker, to = this.server.talker } = options;
+    return new Connection(this, family, { clientPort, serverPort, nth, from, to });
   }
 
   /** How many packets an enforcer has dropped for a reason since it started. */
@@ -88,8 +89,11 @@ export class WeatherStage {
 interface Plan {
   readonly clientPort: number;
   readonly serverPort: number;
-  /** Which of the connections from that port it is, for the server. */
+  /** Which of the connections from that port it is, for the server's process. */
   readonly nth: number;
+  /** The processes at both ends; those of the stage unless others are given. */
+  readonly from: Talker;
+  readonly to: Talker;
 }
 
 /** One connection between the pods, by its client's port; of its talks neither need be there yet. */
@@ -97,18 +101,20 @@ export class Connection {
   readonly flow: Flow;
   readonly server: Talk;
   readonly #stage: WeatherStage;
+  readonly #from: Talker;
   #client: Talk | undefined;
   /** Bytes that went to and fro so far, in each direction. */
   #exchanged = 0;
 
-  constructor(stage: WeatherStage, family: Family, { clientPort, serverPort, nth }: Plan) {
+  constructor(stage: WeatherStage, family: Family, { clientPort, serverPort, nth, from, to }: Plan) {
     const { client, server } = stage.pair;
     this.#stage = stage;
+    this.#from = from;
     this.flow = {
       client: { address: client[family], port: clientPort },
       server: { address: server[family], port: serverPort },
     };
-    this.server = stage.server.talker.from(clientPort, nth);
+    this.server = to.from(clientPort, nth);
   }
 
   get client(): Talk {
@@ -138,7 +144,7 @@ export class Connection {
   /** The client calls connect(); nothing is waited for. */
   begin(): Talk {
     const { client, server } = this.flow;
-    this.#client = this.#stage.client.talker.connect(server.address, server.port, client.port);
+    this.#client = this.#from.connect(server.address, server.port, client.port);
     return this.#client;
   }
 
