@@ -62,7 +62,7 @@ export const segmentIs = {
 } as const satisfies Record<string, Which>;
 
 /** What was asked of the weather, and what came of it. */
-export class Intervention {
+class Intervention {
   /** The segments it happened to, in the order they came. */
   readonly segments: Segment[] = [];
   readonly #times: number;
@@ -84,7 +84,7 @@ export class Intervention {
 }
 
 /** Segments that wait on the router. */
-export class Hold extends Intervention {
+class Hold extends Intervention {
   readonly #ids: number[] = [];
   readonly #accept: (ids: readonly number[]) => void;
 
