@@ -1,6 +1,6 @@
 /** Owns running cases: each at a site of its own, some at a time, results in the cases' order. */
 import type { Case, Skip } from "./case.ts";
-import { Site } from "./site.ts";
+import { Site, type Beside } from "./site.ts";
 
 export interface Result {
   readonly requirement: number;
@@ -15,12 +15,13 @@ export async function runAll(
   cases: readonly Case[],
   plugin: string,
   jobs: number,
+  beside?: Beside,
 ): Promise<readonly Result[]> {
   const results = new Map<Case, Result>();
   const waiting = cases.filter(({ isAlone }) => isAlone !== true);
   const worker = async (): Promise<void> => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-      results.set(next, await runCase(next, plugin));
+      results.set(next, await runCase(next, plugin, beside));
     }
   };
   await Promise.all(Array.from({ length: jobs }, worker));
@@ -29,7 +30,11 @@ export async function runAll(
   return cases.flatMap((entry) => results.get(entry) ?? []);
 }
 
-async function runCase({ requirement, title, needs, run }: Case, plugin: string): Promise<Result> {
+async function runCase(
+  { requirement, title, needs, run }: Case,
+  plugin: string,
+  beside: Beside | undefined,
+): Promise<Result> {
   const startedAt = performance.now();
   const result = (outcome: Result["outcome"], reason?: string): Result => ({
     requirement,
@@ -39,16 +44,15 @@ async function runCase({ requirement, title, needs, run }: Case, plugin: string)
     elapsedMs: Math.round(performance.now() - startedAt),
   });
   try {
-    const skip = await atSite(plugin, needs, run);
+    const skip = await atSite(await Site.open(plugin, needs, beside), run);
     return skip === undefined ? result("passed") : result("skipped", skip.skipped);
   } catch (error) {
     return result("failed", error instanceof Error ? error.message : String(error));
   }
 }
 
-/** Opens a site for one case and closes it whatever happens. */
-async function atSite(plugin: string, needs: Case["needs"], run: Case["run"]): Promise<Skip | undefined> {
-  const site = await Site.open(plugin, needs);
+/** Runs one case, and closes its site whatever happens. */
+async function atSite(site: Site, run: Case["run"]): Promise<Skip | undefined> {
   try {
     return await run(site);
   } finally {

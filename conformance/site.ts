@@ -49,6 +49,9 @@ const usualEnv: Readonly<Record<Verb, CaseEnv>> = {
   VERSION: {},
 };
 
+/** Whatever else a plugin finds where an enforcer listens at `socket`; gives what ends it. */
+export type Beside = (socket: string) => Promise<() => unknown>;
+
 let count = 0;
 
 export class Site {
@@ -59,18 +62,20 @@ export class Site {
   /** CNI_CONTAINERID unless a run says otherwise. */
   readonly containerId: string;
   readonly #undo: (() => unknown)[] = [];
+  readonly #beside: Beside | undefined;
   #enforcer: FakeEnforcer | undefined;
   #pod: Pod | undefined;
 
-  private constructor(plugin: string) {
+  private constructor(plugin: string, beside: Beside | undefined) {
     this.plugin = plugin;
+    this.#beside = beside;
     this.folder = mkdtempSync(join(tmpdir(), "trireme-conformance-"));
     this.containerId = `c${process.pid}-${count++}`;
     this.defer(() => rmSync(this.folder, { recursive: true, force: true }));
   }
 
-  static async open(plugin: string, need: Need): Promise<Site> {
-    const site = new Site(plugin);
+  static async open(plugin: string, need: Need, beside?: Beside): Promise<Site> {
+    const site = new Site(plugin, beside);
     try {
       if (need !== "nothing") site.#enforcer = await site.listen(site.socket);
       if (need === "pod") site.#pod = await site.addPod();
@@ -107,6 +112,7 @@ export class Site {
   async listen(socket: string): Promise<FakeEnforcer> {
     const enforcer = await FakeEnforcer.listen(socket);
     this.defer(() => enforcer.close());
+    if (this.#beside !== undefined) this.defer(await this.#beside(socket));
     return enforcer;
   }
 

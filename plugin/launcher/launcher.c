@@ -8,7 +8,7 @@
  *
  *   not a verb that is handed over, or no standard input ──► return: the runtime starts, nothing was touched
  *   no enforcer, an untrusted socket, no greeting        ──► exec ourselves, with standard input as it was and the time spent
- *   "decline", a connection that breaks, no time left    ──► the same; all verbs may be repeated
+ *   "declined", a connection that breaks, no time left   ──► the same; all verbs may be repeated
  *   an answer                                            ──► its text and exit code
  */
 #define _GNU_SOURCE
@@ -389,6 +389,12 @@ static void write_elapsed(char *into, int64_t elapsed_ms) {
   *into = 0;
 }
 
+/* Standard input that never ends: what was read of the real one is gone, so nothing may look like all of it. */
+static int replace_input(void) {
+  int ends[2];
+  return system_call(SYS_pipe, (long)ends, 0, 0) == 0 && system_call(SYS_dup2, ends[0], 0, 0) == 0;
+}
+
 /* The same binary again, past this file. Returns where that fails: it then goes on from here. */
 static void run_here(const struct launch *launch) {
   char elapsed[sizeof elapsed_name + 20];
@@ -412,6 +418,6 @@ void launch(long *stack) {
   enum input input = read_input(&launch);
   if (input == CUT && launch.length == launch.input_offset) return;
   if (input == WHOLE) hand_over(&launch);
-  /* Late, it waits for the rest, and says so when the verb's own time is up. */
-  if (input == LATE || restore_input(&launch)) run_here(&launch);
+  /* Late, the plugin waits until the verb's own time is up, and says so. */
+  if (input == LATE ? replace_input() : restore_input(&launch)) run_here(&launch);
 }
