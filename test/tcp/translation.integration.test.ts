@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { JsonObject } from "../harness/cni-chain.ts";
 import { podNetworks } from "../harness/cluster.ts";
 import { execOk, Lab } from "../harness/lab.ts";
-import { close } from "./sockets.ts";
+import { accept, close, exchange } from "./sockets.ts";
 import { families, SocketStage, type Family } from "./socket-stage.ts";
 import { countingRules, dropTable, putTable, tableCounters } from "./tables.ts";
 
@@ -135,6 +135,41 @@ describe.each(["psk", "pki"] as const)("translated addresses, mode %s", (mode) =
         destination: { address: VIP[family], port: VIP_PORT, attributes: { app: "server" } },
       });
       expect(server[family]).not.toBe(VIP[family]);
+    });
+  });
+
+  describe("a Service of which the client itself is the server", () => {
+    /** Back to the pod that it came from goes only what has another source: so does kube-proxy. */
+    const hairpin = (
+      pod: Record<Family, string>,
+      node: Record<Family, string>,
+    ): string => `counter returned {}
+      ${service(pod)}
+      chain leave {
+        type nat hook postrouting priority srcnat
+        ct status dnat ip saddr ${pod.address} ip daddr ${pod.address} counter name returned snat ip to ${node.address}
+        ct status dnat ip6 saddr ${pod.address6} ip6 daddr ${pod.address6} counter name returned snat ip6 to ${node.address6}
+      }`;
+
+    beforeAll(async () => {
+      await putTable(nodeA.namespace, "service", hairpin(stage.pair.client, nodeA));
+      await stage.client.ok(`listen own ${PORT} 16`);
+    });
+    afterAll(() => dropTable(nodeA.namespace, "service"));
+
+    test.each(families)("connects to it as to any other, by %s", async (family) => {
+      const before = await counter(nodeA.namespace, "service", "returned");
+      const dialling = stage.sockets(stage.pair.client.namespace);
+      const { name } = await stage.dialFrom(dialling, VIP[family], VIP_PORT);
+      const { from } = await accept(stage.client, "own", name);
+      expect(from.address).toBe(nodeA[family]);
+      const connection = { client: { sockets: dialling, name }, server: { sockets: stage.client, name } };
+      await exchange(connection, 1_000);
+      const crossings = stage.clientKernel.crossings();
+      await exchange(connection, 50_000);
+      expect(stage.clientKernel.crossings()).toEqual(crossings);
+      await close(connection);
+      expect(await counter(nodeA.namespace, "service", "returned")).toBe(before + 1);
     });
   });
 });
