@@ -2,7 +2,7 @@
 import { attributesDocument, type FlowDocument, type FlowEndDocument } from "../control/operator-messages.ts";
 import { formatAddress } from "../policy/addresses.ts";
 import type { FlowEnd } from "../handshake/flow-record.ts";
-import type { TimedFlow } from "../telemetry/flow-ring.ts";
+import type { TimedFlow } from "../handshake/packed-flows.ts";
 
 export function flowDocument({ timeMs, record }: TimedFlow): FlowDocument {
   return {

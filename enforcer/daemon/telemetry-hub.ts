@@ -1,5 +1,6 @@
 /** Owns where the worker's reports go: metrics, the ring of recent decisions, and the log. */
 import type { FlowDocument } from "../control/operator-messages.ts";
+import { outcomeOf } from "../handshake/packed-flows.ts";
 import type { Log } from "../log.ts";
 import { FlowRing } from "../telemetry/flow-ring.ts";
 import { Metrics, type CniVerb } from "../telemetry/metrics.ts";
@@ -30,11 +31,10 @@ export class TelemetryHub {
   }
 
   takeReport(report: WorkerReport): void {
-    this.metrics.takeReport(
-      report.flows.map(({ record }) => record),
-      report.packets,
-    );
-    for (const flow of report.flows) this.#flows.push(flow);
+    const { flows } = report;
+    const outcomes = Array.from({ length: flows.count }, (_, index) => outcomeOf(flows, index));
+    this.metrics.takeReport(outcomes, report.packets);
+    this.#flows.push(flows);
     this.#flows.addLost(report.flowsLost);
     this.#refusals.take(this.metrics.counters, report.units);
     for (const problem of report.failures) this.#log.error("datapath", { problem });

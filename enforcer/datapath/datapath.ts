@@ -285,8 +285,7 @@ export class Datapath {
     let spentMs = this.#options.clock.now() - held.receivedMs;
     if (handshake !== undefined) spentMs = handshake.spentMs += spentMs;
     if (outcome.record === undefined) return;
-    const latencyUs = Math.round(spentMs * 1_000);
-    this.#options.reporter.flow({ ...outcome.record, latencyUs }, this.#options.clock.wall());
+    this.#options.reporter.flow(outcome.record, this.#options.clock.wall(), Math.round(spentMs * 1_000));
   }
 
   #accept(held: HeldPacket, mark: number | undefined, packet: Uint8Array | undefined): void {

@@ -5,7 +5,7 @@
  * state. Neither waits for the other: a request that has an answer names what it is about.
  */
 import type { LimitsConfig } from "../config/config.ts";
-import type { FlowRecord } from "../handshake/flow-record.ts";
+import type { PackedFlows } from "../handshake/packed-flows.ts";
 import type { TransferableToken, TrustSnapshot } from "../identity/identity.ts";
 import type { NetworksConfig } from "../policy/networks.ts";
 import type { SlicedPolicy } from "../policy/slices.ts";
@@ -38,12 +38,6 @@ export type ToWorker =
   | { readonly kind: "detach"; readonly puId: string }
   | { readonly kind: "stop" };
 
-/** One decision with the wall-clock time it was made at. */
-export interface FlowEvent {
-  readonly timeMs: number;
-  readonly record: FlowRecord;
-}
-
 export type FromWorker =
   | { readonly kind: "configured" }
   | { readonly kind: "policyApplied"; readonly generation: number }
@@ -53,7 +47,7 @@ export type FromWorker =
   /** Sent at most every 100 ms; counters are totals since the start, so a lost message costs nothing. */
   | {
       readonly kind: "report";
-      readonly flows: readonly FlowEvent[];
+      readonly flows: PackedFlows;
       /** Decisions that the worker could not keep between two reports. */
       readonly flowsLost: number;
       /** Packets by reason: refusals, and what was dropped without a decision. */

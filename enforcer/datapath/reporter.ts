@@ -1,8 +1,9 @@
 /** Counts what the worker decides, and keeps decisions until the main thread is told. Bounded: what does not fit is counted as lost. */
 import type { FlowRecord } from "../handshake/flow-record.ts";
+import { FlowPacker } from "../handshake/packed-flows.ts";
 import { errorText } from "../operation-error.ts";
 import type { Reason } from "../reason.ts";
-import type { FlowEvent, FromWorker } from "./messages.ts";
+import type { FromWorker } from "./messages.ts";
 
 const ALLOWED_KEPT = 8_192;
 /** Whoever can send packets can make refusals, as many as he likes; they are counted in any case. */
@@ -12,7 +13,7 @@ const FAILURES_KEPT = 10;
 export class Reporter {
   readonly #packets = new Map<Reason, number>();
   #units = new Map<Reason, string>();
-  #flows: FlowEvent[] = [];
+  readonly #flows = new FlowPacker();
   #refused = 0;
   #flowsLost = 0;
   #failures = new Set<string>();
@@ -25,22 +26,22 @@ export class Reporter {
     this.#isChanged = true;
   }
 
-  /** One decision, made at the wall-clock time `timeMs`. */
-  flow(record: FlowRecord, timeMs: number): void {
+  /** One decision, made at the wall-clock time `timeMs`, `latencyUs` after its connection's first segment as far as this end took it. */
+  flow(record: FlowRecord, timeMs: number, latencyUs?: number): void {
     this.#isChanged = true;
     if (!this.#hasRoom(record)) {
       this.#flowsLost += 1;
       return;
     }
     if (record.verdict === "deny") this.#refused += 1;
-    this.#flows.push({ timeMs, record });
+    this.#flows.add(record, timeMs, latencyUs);
   }
 
   /** What was allowed has its room whatever is refused. */
   #hasRoom({ verdict }: FlowRecord): boolean {
     return verdict === "deny"
       ? this.#refused < REFUSED_KEPT
-      : this.#flows.length - this.#refused < ALLOWED_KEPT;
+      : this.#flows.count - this.#refused < ALLOWED_KEPT;
   }
 
   /** An operation of the kernel that failed. */
@@ -60,13 +61,12 @@ export class Reporter {
     if (!this.#isChanged) return undefined;
     const report = {
       kind: "report",
-      flows: this.#flows,
+      flows: this.#flows.take(),
       flowsLost: this.#flowsLost,
       packets: new Map(this.#packets),
       units: this.#units,
       failures: [...this.#failures],
     } as const;
-    this.#flows = [];
     this.#refused = 0;
     this.#units = new Map();
     this.#flowsLost = 0;

@@ -1,31 +1,32 @@
 /** Owns the recent decisions: a ring of fixed size that readers can look back into and follow. */
-import type { FlowRecord } from "../handshake/flow-record.ts";
-
-/** One decision, and the wall-clock time it was made at. */
-export interface TimedFlow {
-  readonly timeMs: number;
-  readonly record: FlowRecord;
-}
+import { flowOf, PackedRing, type PackedFlows, type TimedFlow } from "../handshake/packed-flows.ts";
 
 export type FlowListener = (flow: TimedFlow) => void;
 
 /** Keeps the last `size` decisions. Listeners are called at once, in the order of arrival, and must not throw. */
 export class FlowRing {
-  readonly #slots: (TimedFlow | undefined)[];
+  readonly #slots: PackedRing;
   readonly #listeners = new Set<FlowListener>();
-  #next = 0;
   #total = 0;
   #lost = 0;
 
   constructor(size: number) {
-    this.#slots = new Array<TimedFlow | undefined>(size).fill(undefined);
+    this.#slots = new PackedRing(size);
   }
 
-  push(flow: TimedFlow): void {
-    this.#slots[this.#next] = flow;
-    this.#next = (this.#next + 1) % this.#slots.length;
-    this.#total += 1;
-    for (const listener of this.#listeners) listener(flow);
+  push(flows: PackedFlows): void {
+    const { size } = this.#slots;
+    for (let index = Math.max(0, flows.count - size); index < flows.count; index += 1)
+      this.#slots.put((this.#total + index) % size, flows, index);
+    this.#total += flows.count;
+    if (this.#listeners.size > 0) this.#tell(flows);
+  }
+
+  #tell(flows: PackedFlows): void {
+    for (let index = 0; index < flows.count; index += 1) {
+      const flow = flowOf(flows, index);
+      for (const listener of this.#listeners) listener(flow);
+    }
   }
 
   /** Counts decisions that never got here. */
@@ -35,13 +36,14 @@ export class FlowRing {
 
   /** Decisions that were made and can't be shown any more: overwritten, or lost on the way. */
   get missing(): number {
-    return this.#lost + Math.max(0, this.#total - this.#slots.length);
+    return this.#lost + Math.max(0, this.#total - this.#slots.size);
   }
 
   /** What the ring holds, oldest first. */
   recent(): TimedFlow[] {
-    const ordered = [...this.#slots.slice(this.#next), ...this.#slots.slice(0, this.#next)];
-    return ordered.filter((flow) => flow !== undefined);
+    const { size } = this.#slots;
+    const kept = Math.min(size, this.#total);
+    return Array.from({ length: kept }, (_, index) => this.#slots.get((this.#total - kept + index) % size));
   }
 
   /** Calls `listener` for each new decision until the function returned is called. */

@@ -1,6 +1,6 @@
 /** Owns the Prometheus metrics: their names, labels and buckets. Names are an interface: they never change their meaning. */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { FlowRecord } from "../handshake/flow-record.ts";
+import type { FlowOutcome } from "../handshake/packed-flows.ts";
 import type { Reason } from "../reason.ts";
 
 /** Verbs that `trireme_cni_requests_total` counts. */
@@ -75,24 +75,28 @@ export class Metrics {
    * Takes one report of the worker: new decisions, and packet totals since its start. A packet that was dropped by one of
    * these decisions is in both, and counted once.
    */
-  takeReport(decisions: readonly FlowRecord[], packetTotals: ReadonlyMap<Reason, number>): void {
-    const decided = new Map<Reason, number>();
-    for (const record of decisions) {
-      this.#countDecision(record);
-      if (record.verdict === "deny") decided.set(record.reason, (decided.get(record.reason) ?? 0) + 1);
+  takeReport(decisions: readonly FlowOutcome[], packetTotals: ReadonlyMap<Reason, number>): void {
+    const allowed = new Map<Reason, number>();
+    const denied = new Map<Reason, number>();
+    for (const { verdict, reason, latencyUs } of decisions) {
+      const counts = verdict === "allow" ? allowed : denied;
+      counts.set(reason, (counts.get(reason) ?? 0) + 1);
+      if (verdict === "allow" && latencyUs !== undefined) this.#added.observe(latencyUs / 1e6);
     }
+    this.#countDecisions("allow", allowed);
+    this.#countDecisions("deny", denied);
     for (const [reason, total] of packetTotals) {
       const grown = total - (this.#packetTotals.get(reason) ?? 0);
       this.#packetTotals.set(reason, total);
-      this.#countPackets(reason, grown - (decided.get(reason) ?? 0));
+      this.#countPackets(reason, grown - (denied.get(reason) ?? 0));
     }
   }
 
-  #countDecision(record: FlowRecord): void {
-    this.#connections.inc({ verdict: record.verdict, reason: record.reason });
-    this.#count(record.reason, 1);
-    if (record.verdict === "allow" && record.latencyUs !== undefined)
-      this.#added.observe(record.latencyUs / 1e6);
+  #countDecisions(verdict: FlowOutcome["verdict"], counts: ReadonlyMap<Reason, number>): void {
+    for (const [reason, count] of counts) {
+      this.#connections.inc({ verdict, reason }, count);
+      this.#count(reason, count);
+    }
   }
 
   #countPackets(reason: Reason, count: number): void {
