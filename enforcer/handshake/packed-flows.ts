@@ -174,7 +174,7 @@ function pick<Value>(values: readonly Value[], index: number | undefined): Value
   return value;
 }
 
-/** The last `size` decisions, copied row by row, with identities that are equal kept once. */
+/** Slots for `size` decisions, which are copied row by row, with identities that are equal kept once. */
 export class PackedRing {
   readonly size: number;
   readonly #numbers: Float64Array;
@@ -207,6 +207,11 @@ export class PackedRing {
       this.#parties[slot * 2 + place] = this.#same(party);
       this.#numbers[row + field] = slot * 2 + place;
     }
+  }
+
+  /** The record of a row that is on its way here. */
+  read(flows: PackedFlows, index: number): TimedFlow {
+    return flowOf(flows, index);
   }
 
   get(slot: number): TimedFlow {

@@ -1,17 +1,17 @@
 /** Owns the recent decisions: a ring of fixed size that readers can look back into and follow. */
-import { flowOf, PackedRing, type PackedFlows, type TimedFlow } from "../handshake/packed-flows.ts";
+import type { PackedFlows, PackedRing, TimedFlow } from "../handshake/packed-flows.ts";
 
 export type FlowListener = (flow: TimedFlow) => void;
 
-/** Keeps the last `size` decisions. Listeners are called at once, in the order of arrival, and must not throw. */
+/** Keeps the last decisions, as many as there are slots. Listeners are called at once, in the order of arrival, and must not throw. */
 export class FlowRing {
   readonly #slots: PackedRing;
   readonly #listeners = new Set<FlowListener>();
   #total = 0;
   #lost = 0;
 
-  constructor(size: number) {
-    this.#slots = new PackedRing(size);
+  constructor(slots: PackedRing) {
+    this.#slots = slots;
   }
 
   push(flows: PackedFlows): void {
@@ -24,7 +24,7 @@ export class FlowRing {
 
   #tell(flows: PackedFlows): void {
     for (let index = 0; index < flows.count; index += 1) {
-      const flow = flowOf(flows, index);
+      const flow = this.#slots.read(flows, index);
       for (const listener of this.#listeners) listener(flow);
     }
   }

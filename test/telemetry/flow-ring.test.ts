@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { FlowPacker, type PackedFlows } from "../../enforcer/handshake/packed-flows.ts";
+import { FlowPacker, PackedRing, type PackedFlows } from "../../enforcer/handshake/packed-flows.ts";
 import { FlowRing } from "../../enforcer/telemetry/flow-ring.ts";
 
 function flows(...times: readonly number[]): PackedFlows {
@@ -25,7 +25,7 @@ function flows(...times: readonly number[]): PackedFlows {
 test("keeps the last ones in order, and knows how many are missing", () => {
   fc.assert(
     fc.property(fc.nat(20), fc.array(fc.nat(30), { maxLength: 8 }), fc.nat(5), (size, reports, lost) => {
-      const ring = new FlowRing(size);
+      const ring = new FlowRing(new PackedRing(size));
       let count = 0;
       for (const length of reports) ring.push(flows(...Array.from({ length }, () => count++)));
       ring.addLost(lost);
@@ -39,7 +39,7 @@ test("keeps the last ones in order, and knows how many are missing", () => {
 });
 
 test("followers hear each new one until they stop", () => {
-  const ring = new FlowRing(2);
+  const ring = new FlowRing(new PackedRing(2));
   ring.push(flows(1));
   const heard: number[] = [];
   const stop = ring.follow(({ timeMs }) => heard.push(timeMs));
