@@ -8,44 +8,66 @@ export interface Attack {
   readonly name: string;
   /** The check that stops it, as the patch of this name takes it out. */
   readonly patch: string;
-  /** Which enforcer stops it, and what it counts. */
-  readonly stopped: { readonly by: "client" | "server"; readonly reason: Reason };
+  /** Whose enforcer stops it, and what it counts: nothing, where one of its rules drops frames. */
+  readonly stopped: { readonly by: "client" | "server"; readonly reason: Reason | undefined };
+  /** For a patch of rules: whether they are the patched ones by now. */
+  readonly inPlace?: (field: Field) => Promise<boolean>;
   /** Tries to get `word` to an application that must not hear it. May wait for ever for an answer that doesn't come. */
   readonly run: (field: Field, word: string) => Promise<void>;
 }
 
 /** What was stopped is looked for a little longer; again when all attacks are over. */
-const SETTLE_MS = 100;
+const SETTLE_MS = 150;
 const LIMIT_MS = 15_000;
 let serial = 0;
 
-/** A word that nobody says by chance. */
+/** How every word of an attack begins. */
+export const mallorys = "Ev!L";
+
+/** Eight characters that nobody says by chance, never the same twice. */
 export function newWord(): string {
-  return `evil-${process.pid}-${serial++};`;
+  return mallorys + String(serial++).padStart(4, "0");
 }
 
-/** Runs an attack until it is stopped and that is counted, or has got through. */
-export async function outcome(field: Field, attack: Attack, word: string): Promise<"stopped" | "through"> {
-  const { by, reason } = attack.stopped;
-  const { enforcer } = field[by];
+export type End = "stopped" | "through";
+
+/** Runs an attack until it is stopped, and that is counted, or it has got through. */
+export async function outcome(field: Field, attack: Attack, word: string): Promise<End> {
+  try {
+    const { reason } = attack.stopped;
+    const isStopped =
+      reason === undefined
+        ? await isSilent(field, attack, word)
+        : await isCounted(field, attack, reason, word);
+    if (isStopped) await sleep(SETTLE_MS);
+    return field.heard(word) ? "through" : "stopped";
+  } finally {
+    field.calm();
+  }
+}
+
+/** Whether nothing has come of everything that the attack sends. */
+async function isSilent(field: Field, attack: Attack, word: string): Promise<boolean> {
+  await attack.run(field, word);
+  return !field.heard(word);
+}
+
+/** Whether the reason was counted before the word came. */
+async function isCounted(field: Field, attack: Attack, reason: Reason, word: string): Promise<boolean> {
+  const { enforcer } = field[attack.stopped.by];
   const before = await counted(enforcer, reason);
   let failure: Error | undefined;
   attack.run(field, word).catch((error: unknown) => {
     failure = new Error(`${attack.name} failed by itself`, { cause: error });
   });
-  try {
-    const ended = await waitFor(
-      `${attack.name}: ${reason} at the ${by}, or its word`,
-      async () => {
-        if (failure !== undefined) throw failure;
-        if (field.heard(word)) return "through" as const;
-        return (await counted(enforcer, reason)) > before ? ("stopped" as const) : undefined;
-      },
-      LIMIT_MS,
-    );
-    if (ended === "stopped") await sleep(SETTLE_MS);
-    return field.heard(word) ? "through" : ended;
-  } finally {
-    field.calm();
-  }
+  const isStopped = async (): Promise<"stopped" | undefined> => {
+    if (failure !== undefined) throw failure;
+    return (await counted(enforcer, reason)) > before ? "stopped" : undefined;
+  };
+  const ended = await waitFor(
+    `${attack.name}: ${reason} at the ${attack.stopped.by}, or its word`,
+    async () => (field.heard(word) ? ("through" as const) : isStopped()),
+    LIMIT_MS,
+  );
+  return ended === "stopped";
 }

@@ -2,6 +2,7 @@
 import type { Attack } from "./attack.ts";
 import { altered } from "./attacks/altered.ts";
 import { downgraded } from "./attacks/downgraded.ts";
+import { frames } from "./attacks/frames.ts";
 import { reflected } from "./attacks/reflected.ts";
 import { relayed } from "./attacks/relayed.ts";
 import { replayed } from "./attacks/replayed.ts";
@@ -16,4 +17,5 @@ export const attacks: readonly Attack[] = [
   ...tokens,
   ...downgraded,
   ...stripped,
+  ...frames,
 ];

@@ -7,11 +7,12 @@ import { readSigningKey } from "../../enforcer/identity/key-files.ts";
 import type { Reason } from "../../enforcer/reason.ts";
 import { createCluster, podNetworks } from "../harness/cluster.ts";
 import { newPsk, type Enforcer } from "../harness/enforcer.ts";
-import type { Lab } from "../harness/lab.ts";
+import { execOk, type Lab } from "../harness/lab.ts";
 import { startEnforcers } from "../integration/pair.ts";
 import type { Place } from "./forged-ends.ts";
 import { Insider } from "./insider.ts";
 import { Mallory } from "./mallory.ts";
+import { AttackPrograms, type Watcher } from "./programs.ts";
 import { Victim } from "./victim.ts";
 
 export const PORT = 8080;
@@ -19,6 +20,8 @@ export const PORT = 8080;
 export const FAST_OPEN_PORT = 8081;
 /** In the pod networks, and nobody's: where Mallory poses as a pod. */
 export const MALLORY = "10.244.66.6";
+/** The router, as the client's node knows it: outside the managed networks, and no rule names it. */
+export const ROUTER = "192.168.244.5";
 /** The gateway of the server's node, to which NodePorts are masqueraded. */
 export const TRANSLATOR = "10.244.2.1";
 
@@ -35,7 +38,9 @@ policies:
       - { name: by-address, action: allow, from: [{ ipBlock: { cidr: 10.244.0.0/16 } }], ports: [{ port: ${PORT} }] }
   - name: web
     subject: { matchLabels: { app: web } }
-    egress: [{ name: any, action: allow, to: [{ matchLabels: { app: db } }, { matchLabels: { app: web } }] }]
+    egress:
+      - { name: any, action: allow, to: [{ matchLabels: { app: db } }, { matchLabels: { app: web } }] }
+      - { name: node, action: allow, to: [{ ipBlock: { cidr: 192.168.244.10/32 } }], ports: [{ protocol: UDP, port: 9 }] }
   - name: guest
     subject: { matchLabels: { app: guest } }
     egress: [{ name: db, action: allow, to: [{ matchLabels: { app: db } }] }]
@@ -56,31 +61,31 @@ const networks = {
   translators: [TRANSLATOR],
 };
 
-type Victims = readonly [client: Victim, guest: Victim, server: Victim];
+interface Parts {
+  readonly mallory: Mallory;
+  readonly insider: Insider;
+  /** The pre-shared key of a time before this cluster had a CA. It still lies in the enforcers' folders. */
+  readonly oldPsk: Buffer;
+  /** What a pod with CAP_NET_RAW may run. */
+  readonly programs: AttackPrograms;
+  /** Sees every frame that leaves the pods of the client's node. */
+  readonly watcher: Watcher;
+  readonly victims: readonly [client: Victim, guest: Victim, server: Victim];
+}
 
 export class Field {
   readonly mallory: Mallory;
   readonly insider: Insider;
+  readonly oldPsk: Buffer;
+  readonly programs: AttackPrograms;
   /** Allowed to reach the server. */
   readonly client: Victim;
   /** Allowed by its own policy, not by the server's. */
   readonly guest: Victim;
   readonly server: Victim;
   readonly serverPlace: Place;
-  /** The pre-shared key of a time before this cluster had a CA. It still lies in the enforcers' folders. */
-  readonly oldPsk: Buffer;
+  readonly #watcher: Watcher;
   #lastPort = 20_000;
-
-  private constructor(mallory: Mallory, insider: Insider, oldPsk: Buffer, victims: Victims) {
-    const [client, guest, server] = victims;
-    this.oldPsk = oldPsk;
-    this.mallory = mallory;
-    this.insider = insider;
-    this.client = client;
-    this.guest = guest;
-    this.server = server;
-    this.serverPlace = { address: server.address, port: PORT };
-  }
 
   static async create(lab: Lab): Promise<Field> {
     const cluster = await createCluster(lab);
@@ -89,32 +94,44 @@ export class Field {
     if (near === undefined || far === undefined) throw new Error("two nodes were asked for");
     const oldPsk = newPsk();
     for (const enforcer of [near, far]) enforcer.writePsk(oldPsk);
-    const add = async (enforcer: Enforcer, app: string) =>
+    const add = async (enforcer: Enforcer, app: string): Promise<Victim> =>
       new Victim(lab, await enforcer.node.addPod(app, { app }), enforcer);
     const victims = [await add(near, "web"), await add(near, "guest"), await add(far, "db")] as const;
-    await victims[2].listen(PORT);
-    await victims[2].pod.exec(["sysctl", "-qw", `net.ipv4.tcp_fastopen=${FAST_OPEN_FOR_ALL}`]);
-    await victims[2].listen(FAST_OPEN_PORT);
-    await victims[2].pod.node.exec(["nft", nodePort(victims[2].address)]);
+    await prepareServer(victims[2]);
+    const programs = await AttackPrograms.build(lab);
+    const watcher = await programs.watch(lab, near.node.namespace);
     const mallory = Mallory.at(cluster.router);
     lab.defer(() => mallory.close());
-    const authority = join(lab.folder, "authority/ca-private");
-    const [file = ""] = readdirSync(authority);
-    const { key } = await readSigningKey(join(authority, file), "private");
-    return new Field(mallory, new Insider(key), oldPsk, victims);
+    return new Field({ mallory, insider: await bribe(lab), oldPsk, programs, watcher, victims });
+  }
+
+  private constructor({ mallory, insider, oldPsk, programs, watcher, victims }: Parts) {
+    this.mallory = mallory;
+    this.insider = insider;
+    this.oldPsk = oldPsk;
+    this.programs = programs;
+    [this.client, this.guest, this.server] = victims;
+    this.serverPlace = { address: this.server.address, port: PORT };
+    this.#watcher = watcher;
   }
 
   /** A port that no connection of this field has had. */
   readonly newPort = (): number => ++this.#lastPort;
 
+  /** Whether the word has come where it must not. */
   heard(word: string): boolean {
-    return [this.client, this.guest, this.server].some((victim) => victim.heard(word));
+    return this.#victims.some((victim) => victim.heard(word)) || this.#watcher.hasSeen(word);
+  }
+
+  /** Everything that any application was handed. */
+  get everything(): string {
+    return this.#victims.map((victim) => victim.everything).join("");
   }
 
   /** Ends every connection. What Mallory does with their segments stays: none of them heals. */
   calm(): void {
     this.mallory.rest();
-    for (const victim of [this.client, this.guest, this.server]) victim.end();
+    for (const victim of this.#victims) victim.end();
   }
 
   /** Both enforcers again: as they are shipped, or with `program` in their place. */
@@ -123,6 +140,25 @@ export class Field {
     await Promise.all(enforcers.map((enforcer) => enforcer.stop()));
     await Promise.all(enforcers.map((enforcer) => enforcer.start(20_000, program)));
   }
+
+  get #victims(): Victim[] {
+    return [this.client, this.guest, this.server];
+  }
+}
+
+async function prepareServer(server: Victim): Promise<void> {
+  const { pod } = server;
+  await server.listen(PORT);
+  await execOk(pod.namespace, ["sysctl", "-qw", `net.ipv4.tcp_fastopen=${FAST_OPEN_FOR_ALL}`]);
+  await server.listen(FAST_OPEN_PORT);
+  await execOk(pod.node.namespace, ["nft", nodePort(pod.address)]);
+}
+
+/** The CA signs for a node that it shouldn't have trusted. */
+async function bribe(lab: Lab): Promise<Insider> {
+  const folder = join(lab.folder, "authority/ca-private");
+  const [file = ""] = readdirSync(folder);
+  return new Insider((await readSigningKey(join(folder, file), "private")).key);
 }
 
 /** How often an enforcer has counted this reason. */

@@ -149,13 +149,9 @@ export function encodedSyn(message: Partial<SynMessage> & Pick<SynMessage, "toke
   return into.subarray(0, encodeSyn(whole, into));
 }
 
-/** An answer to `syn` by `server`; the tag is zeros unless given. */
-export function encodedSynAck(
-  syn: Segment,
-  message: Partial<SynAckMessage> & Pick<SynAckMessage, "token">,
-): Buffer {
-  const into = Buffer.alloc(4096);
-  const whole = {
+/** All but the token of an answer to `syn`, as an honest server would have it; the tag is zeros. */
+export function synAckDefaults(syn: Segment): Omit<SynAckMessage, "token"> {
+  return {
     version: 1,
     suite: 1,
     flags: 0,
@@ -168,7 +164,10 @@ export function encodedSynAck(
     certificates: [],
     extensions: Buffer.alloc(0),
     tag: Buffer.alloc(16),
-    ...message,
   };
-  return into.subarray(0, encodeSynAck(whole, into));
+}
+
+export function encodedSynAck(message: SynAckMessage): Buffer {
+  const into = Buffer.alloc(4096);
+  return into.subarray(0, encodeSynAck(message, into));
 }

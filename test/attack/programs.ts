@@ -49,7 +49,11 @@ export class Watcher {
 
   /** Whether the frame with this word has come, or comes within a quarter of a second. */
   async saw(word: string): Promise<boolean> {
-    const isThere = (): boolean => this.#process.stdout.includes(word);
-    return waitFor("the frame", () => Promise.resolve(isThere()), ARRIVAL_MS, 20).catch(() => false);
+    return waitFor("the frame", () => this.hasSeen(word), ARRIVAL_MS, 20).catch(() => false);
+  }
+
+  /** Whether it has come. */
+  hasSeen(word: string): boolean {
+    return this.#process.stdout.includes(word);
   }
 }

@@ -59,6 +59,12 @@ export class Victim {
     return this.#process.stdout.includes(word);
   }
 
+  /** All that has reached it. */
+  get everything(): string {
+    const pieces = this.#process.stdout.matchAll(/^heard (".*")$/gm);
+    return [...pieces].map(([, text = '""']) => JSON.parse(text) as string).join("");
+  }
+
   async hears(word: string): Promise<void> {
     await waitFor(`"${word}" at ${this.pod.name}`, () => this.heard(word));
   }

@@ -2,7 +2,15 @@
 import type { Segment } from "../../handshake/segments.ts";
 import type { Attack } from "../attack.ts";
 import { PORT, type Field } from "../field.ts";
-import { encodedSynAck, ForgedClient, ForgedServer, synAckOf, synOf, tagOf } from "../forged-ends.ts";
+import {
+  encodedSynAck,
+  ForgedClient,
+  ForgedServer,
+  synAckDefaults,
+  synAckOf,
+  synOf,
+  tagOf,
+} from "../forged-ends.ts";
 import { record } from "./replayed.ts";
 
 /** Dials the server for the client; in its place Mallory answers what `answer` makes of the SYN, and goes on with the word. */
@@ -30,7 +38,7 @@ export const reflected: readonly Attack[] = [
     stopped: { by: "client", reason: "tag-invalid" },
     run: answering((_, syn) => {
       const { token, certificates } = synOf(syn);
-      return encodedSynAck(syn, { token, certificates });
+      return encodedSynAck({ ...synAckDefaults(syn), token, certificates });
     }),
   },
   {
@@ -54,7 +62,10 @@ export const reflected: readonly Attack[] = [
       const old = await record(field);
       const { token, certificates } = synAckOf(old.synAck);
       const tag = tagOf(old.ack) ?? Buffer.alloc(16);
-      await answering((_, syn) => encodedSynAck(syn, { token, certificates, tag }))(field, word);
+      await answering((_, syn) => encodedSynAck({ ...synAckDefaults(syn), token, certificates, tag }))(
+        field,
+        word,
+      );
     },
   },
 ];

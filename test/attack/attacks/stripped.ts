@@ -1,9 +1,10 @@
 /** Handshakes without a message, with a message of the other mode, on a connection that is over, and with data where none belongs. */
 import { randomBytes } from "node:crypto";
+import { execOk } from "../../harness/lab.ts";
 import type { Attack } from "../attack.ts";
 import { FAST_OPEN_PORT, MALLORY, type Field } from "../field.ts";
-import { encodedSyn, ForgedClient, synAckOf, synOf } from "../forged-ends.ts";
-import { agreeByPsk, pskToken, tagC } from "../insider.ts";
+import { encodedSyn, encodedSynAck, ForgedClient, synAckDefaults, synAckOf, synOf } from "../forged-ends.ts";
+import { agreeByPsk, pskToken, tagC, tagS } from "../insider.ts";
 import { answering } from "./reflected.ts";
 import { record } from "./replayed.ts";
 
@@ -56,9 +57,24 @@ export const stripped: readonly Attack[] = [
     },
   },
   {
+    name: "a PSK answer to an end that demands PKI",
+    patch: "suite-of-the-message",
+    stopped: { by: "client", reason: "suite-unsupported" },
+    run: answering(({ oldPsk }, syn) => {
+      const token = pskToken(oldPsk, { app: "db" });
+      const answer = { ...synAckDefaults(syn), suite: 2, token };
+      const keys = agreeByPsk(oldPsk, synOf(syn).token, token);
+      return encodedSynAck({ ...answer, tag: tagS(keys, { syn: syn.data, synAck: encodedSynAck(answer) }) });
+    }),
+  },
+  {
     name: "a marked 4-tuple used again",
     patch: "mark-outlives-connection",
     stopped: { by: "server", reason: "tag-missing" },
+    inPlace: async ({ server }) => {
+      const list = ["nft", "list", "chain", "inet", "trireme", "out"];
+      return !(await execOk(server.pod.namespace, list)).includes("ct mark set");
+    },
     run: async (field, word) => {
       // After the server's RST its connection tracking keeps the entry, and with it the mark.
       const { client, syn } = await record(field, "server");

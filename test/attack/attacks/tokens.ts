@@ -3,7 +3,16 @@ import { randomBytes } from "node:crypto";
 import type { Reason } from "../../../enforcer/reason.ts";
 import type { Attack } from "../attack.ts";
 import { MALLORY, PORT, type Field } from "../field.ts";
-import { between, encodedSyn, encodedSynAck, ForgedClient, isSyn, synAckOf, synOf } from "../forged-ends.ts";
+import {
+  between,
+  encodedSyn,
+  encodedSynAck,
+  ForgedClient,
+  isSyn,
+  synAckDefaults,
+  synAckOf,
+  synOf,
+} from "../forged-ends.ts";
 import {
   agree,
   publicKeyOf,
@@ -37,12 +46,10 @@ export function asClient(make: Make): Attack["run"] {
 export function asServer(make: Make): Attack["run"] {
   return answering((field, syn) => {
     const identity = make(field, { app: "db" });
-    const bare = encodedSynAck(syn, identity);
+    const { token, certificates } = identity;
+    const answer = { ...synAckDefaults(syn), token, certificates };
     const keys = agree(identity, "server", synOf(syn).token);
-    return encodedSynAck(syn, {
-      ...synAckOf({ ...syn, data: bare }),
-      tag: tagS(keys, { syn: syn.data, synAck: bare }),
-    });
+    return encodedSynAck({ ...answer, tag: tagS(keys, { syn: syn.data, synAck: encodedSynAck(answer) }) });
   });
 }
 
