@@ -66,8 +66,8 @@ export class RegistryFolder {
       const record = readRecord(file);
       if (record.ok) return { ok: true, record: record.value };
       const damage = record.error.message;
-      const copy = readRecord(file.replace(/json$/, "copy"));
-      return copy.ok ? { ok: true, record: copy.value, damage } : { ok: false, file, problem: damage };
+      const copy = readCopy(file);
+      return copy === undefined ? { ok: false, file, problem: damage } : { ok: true, record: copy, damage };
     } catch (error) {
       return { ok: false, file, problem: errorText(error) };
     }
@@ -128,6 +128,16 @@ function checkFolder(path: string): void {
   if (!stat.isDirectory()) refuse("is not a folder (links are refused)");
   if (stat.uid !== process.getuid?.()) refuse(`belongs to user ${stat.uid}; make it root's own`);
   if ((stat.mode & 0o077) !== 0) refuse("is open to others; run chmod 0700 on it");
+}
+
+/** What the copy of a record's file holds; undefined where it can't be used, either. */
+function readCopy(file: string): PuRecord | undefined {
+  try {
+    const copy = readRecord(file.replace(/json$/, "copy"));
+    return copy.ok ? copy.value : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The record in a file that must be ours; what is wrong with its content is a value, anything else throws. */

@@ -1,17 +1,13 @@
 /** Known traffic between two real pods, and every number and name that `status`, `flows` and /metrics print about it. */
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { Ajv } from "ajv";
-import addFormats from "ajv-formats";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { FlowDocument, PuDocument, StatusDocument } from "../../enforcer/control/operator-messages.ts";
-import { repository } from "../harness/binaries.ts";
 import { sleep, waitFor } from "../harness/command.ts";
 import type { Enforcer } from "../harness/enforcer.ts";
 import { Lab } from "../harness/lab.ts";
 import type { Pod } from "../harness/cluster.ts";
 import { connect, connectTimes, startEchoServer } from "../harness/traffic.ts";
 import { createPair, type Pair } from "../integration/pair.ts";
+import { validator } from "./schema.ts";
 
 const policy = `version: 1
 policies:
@@ -24,17 +20,6 @@ policies:
     ingress:
       - { name: from-web, action: allow, from: [{ matchLabels: { app: web } }], ports: [{ port: 8080 }, { port: 8082 }] }
 `;
-
-function validator(name: string): (document: unknown) => void {
-  const path = join(repository, "enforcer/cli/schemas", `${name}.schema.json`);
-  const ajv = new Ajv({ strict: false, allErrors: true });
-  addFormats.default(ajv);
-  const validate = ajv.compile(JSON.parse(readFileSync(path, "utf8")) as object);
-  return (document) => {
-    validate(document);
-    expect(validate.errors ?? []).toEqual([]);
-  };
-}
 
 function shape(flow: FlowDocument): string {
   const { verdict, reason, rule, proof, protocol, source, destination } = flow;

@@ -1,10 +1,13 @@
 /** `trireme release`, with the enforcer alive and dead, between two real pods that no policy joins. */
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { StatusDocument } from "../../enforcer/control/operator-messages.ts";
 import { waitFor } from "../harness/command.ts";
 import { Lab } from "../harness/lab.ts";
 import { connect, startEchoServer } from "../harness/traffic.ts";
 import { createPair, type Pair } from "../integration/pair.ts";
+import { validator } from "./schema.ts";
 
 const denyAll = "version: 1\npolicies: []\n";
 const lab = new Lab();
@@ -43,11 +46,17 @@ test("asks, or is told; opens one PU by its enforcer, and the other by the regis
   const state = ["--state", serverEnforcer.stateFolder];
   const byRegistry = await serverEnforcer.trireme(["release", "--all", "--yes", "--json", ...state]);
   expect(byRegistry.status).toBe(0);
-  expect(JSON.parse(byRegistry.stdout)).toMatchObject({
-    version: 1,
-    released: [expect.any(String) as string],
-    failures: [],
-  });
+  const expectToFit = validator("release");
+  const document = JSON.parse(byRegistry.stdout) as object;
+  expectToFit(document);
+  expect(document).toMatchObject({ released: [expect.any(String) as string], failures: [] });
+  const broken = join(serverEnforcer.stateFolder, "0123456789abcdef.json");
+  writeFileSync(broken, "cut sho", { mode: 0o600 });
+  const failed = await serverEnforcer.trireme(["release", "--all", "--yes", "--json", ...state]);
+  expect([failed.status, failed.stderr]).toEqual([1, expect.stringContaining("not JSON")]);
+  expectToFit(JSON.parse(failed.stdout));
+  expect(JSON.parse(failed.stdout)).toMatchObject({ released: [], failures: [{ puId: broken }] });
+  rmSync(broken);
   expect(await outcome()).toBe("connected");
   expect((await serverEnforcer.trireme(["status"])).status).toBe(4);
 
