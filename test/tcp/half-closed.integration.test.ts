@@ -10,7 +10,7 @@ const other = (end: End): End => (end === "client" ? "server" : "client");
 
 /** The kernel's own time-out of CLOSE_WAIT, in seconds (nf_conntrack-sysctl.rst). */
 const KERNELS_OWN_S = 60;
-const SILENCE_MS = 63_000;
+const SILENCE_MS = 62_000;
 
 /** Time-outs of the pod that ADD promises, in seconds: at most, or at least. */
 const promised = [
