@@ -2,6 +2,7 @@
 export const ENOENT = 2;
 export const EINTR = 4;
 export const EAGAIN = 11;
+export const EEXIST = 17;
 export const EINVAL = 22;
 export const EBADMSG = 74;
 export const EAFNOSUPPORT = 97;

@@ -1,6 +1,6 @@
 /** Tables into the messages of one nf_tables batch. Source: linux/netfilter/nf_tables.h, nf_tables_compat.h, xt_NFQUEUE.h. */
 import type { MessageWriter } from "../cursor.ts";
-import { NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST } from "../message.ts";
+import { NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST } from "../message.ts";
 import {
   bitwiseAttribute,
   chainAttribute,
@@ -98,7 +98,16 @@ export class BatchEncoder {
   /** The table as given, in place of one that may be there. */
   replace(table: Table): void {
     this.remove(table.family, table.name);
-    this.#newTable(table.family, table.name, table.flags ?? 0);
+    this.#fill(table, NLM_F_CREATE);
+  }
+
+  /** The table as given. The batch fails with EEXIST where there is one. */
+  create(table: Table): void {
+    this.#fill(table, NLM_F_CREATE | NLM_F_EXCL);
+  }
+
+  #fill(table: Table, flags: number): void {
+    this.#newTable(table.family, table.name, table.flags ?? 0, flags);
     for (const chain of table.chains) this.#newChain(table, chain);
     for (const chain of table.chains) {
       for (const [index, rule] of chain.rules.entries()) {
@@ -109,7 +118,7 @@ export class BatchEncoder {
 
   /** Without the table, too: it is made first if it isn't there, since deleting a missing one would fail the batch. */
   remove(family: Family, name: string): void {
-    this.#newTable(family, name, 0);
+    this.#newTable(family, name, 0, NLM_F_CREATE);
     this.#message(NFT_MSG_DELTABLE, 0, family, `${family} ${name}: table`, false, (writer) => {
       writer.string(tableAttribute.name, name);
     });
@@ -141,10 +150,10 @@ export class BatchEncoder {
     this.#writer.end();
   }
 
-  #newTable(family: Family, name: string, flags: number): void {
-    this.#message(NFT_MSG_NEWTABLE, NLM_F_CREATE, family, `${family} ${name}: table`, false, (writer) => {
+  #newTable(family: Family, name: string, tableFlags: number, flags: number): void {
+    this.#message(NFT_MSG_NEWTABLE, flags, family, `${family} ${name}: table`, false, (writer) => {
       writer.string(tableAttribute.name, name);
-      writer.u32be(tableAttribute.flags, flags);
+      writer.u32be(tableAttribute.flags, tableFlags);
     });
   }
 

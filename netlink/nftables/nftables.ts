@@ -1,7 +1,7 @@
 /** Replaces, reads and deletes whole tables in one namespace. Source: nfnetlink batches, linux/netfilter/nf_tables.h. */
 import { MessageWriter } from "../cursor.ts";
 import { NetlinkError } from "../error.ts";
-import { EAGAIN, ENOENT, ETIMEDOUT } from "../errno.ts";
+import { EAGAIN, EEXIST, ENOENT, ETIMEDOUT } from "../errno.ts";
 import {
   type Acknowledgement,
   type Decoded,
@@ -105,11 +105,31 @@ export class Nftables {
     throw new NetlinkError(`read table ${family} ${name}: changed ${readAttempts} times meanwhile`, EAGAIN);
   }
 
+  /**
+   * Where none of the tables is there, none is deleted: behind a deletion the kernel waits for everybody who may still read the
+   * old rules, and so does whoever closes a netlink socket of the namespace meanwhile (7 ms and more).
+   */
   #replaceAs(tables: readonly Table[], queueForm: QueueForm): QueueForm {
+    const operation = "look for tables";
+    const isNew = tables.every(({ family, name }) => this.#readFlags(operation, family, name) === undefined);
+    if (isNew && this.#createAs(tables, queueForm)) return queueForm;
     this.#batch(queueForm, (encoder) => {
       for (const table of tables) encoder.replace(table);
     });
     return queueForm;
+  }
+
+  /** False where somebody has made one of them meanwhile. */
+  #createAs(tables: readonly Table[], queueForm: QueueForm): boolean {
+    try {
+      this.#batch(queueForm, (encoder) => {
+        for (const table of tables) encoder.create(table);
+      });
+      return true;
+    } catch (error) {
+      if (error instanceof NetlinkError && error.errno === EEXIST) return false;
+      throw error;
+    }
   }
 
   /** The kernel has answered everything when the send returns. */
