@@ -10,6 +10,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -181,8 +182,45 @@ describe.skipIf(!hasGoTools()).each(generations)(
       await waitFor("the enforcer to let go", async () => (await shownPods(stage.enforcer)).length === 0);
     });
 
+    /** A list without us, and us in the drop-in folder of its name, while `work` runs. */
+    async function droppedIn<T>(work: () => Promise<T>): Promise<T> {
+      const inlined = stage.node.networkList(listOptions());
+      const [ptp, ours] = inlined.plugins;
+      mkdirSync(join(confDir, lab.id));
+      writeFileSync(join(confDir, lab.id, "50-trireme.conf"), JSON.stringify(ours));
+      writeList({ ...inlined, plugins: [ptp] });
+      try {
+        return await work();
+      } finally {
+        for (const id of await containerd.cri.listPodSandboxes()) {
+          await containerd.cri.stopPodSandbox(id);
+          await containerd.cri.removePodSandbox(id);
+        }
+        pods.length = 0;
+        rmSync(join(confDir, lab.id), { recursive: true });
+        writeList(inlined);
+      }
+    }
+
     // 1.6 knows neither STATUS nor drop-in folders.
-    if (generation === "1.6") return;
+    if (generation === "1.6") {
+      test("a drop-in folder is ignored: its pods are not enforced", async () => {
+        await droppedIn(() =>
+          waitFor(
+            "a pod of the reloaded list",
+            async () => {
+              const id = await containerd.cri.runPodSandbox(containerd.config("web", { app: "web" }));
+              const isShown = (await shownPods(stage.enforcer)).some(({ containerId }) => containerId === id);
+              await containerd.cri.stopPodSandbox(id);
+              await containerd.cri.removePodSandbox(id);
+              return !isShown;
+            },
+            60_000,
+          ),
+        );
+      });
+      return;
+    }
 
     test("[203] STATUS makes the node NotReady while the enforcer is away", async () => {
       const network = async () =>
@@ -201,25 +239,14 @@ describe.skipIf(!hasGoTools()).each(generations)(
     });
 
     test("[203] a drop-in folder behaves as an inlined entry", async () => {
-      const inlined = stage.node.networkList(listOptions());
-      const [ptp, ours] = inlined.plugins;
-      mkdirSync(join(confDir, lab.id));
-      writeFileSync(join(confDir, lab.id, "50-trireme.conf"), JSON.stringify(ours));
-      writeList({ ...inlined, plugins: [ptp] });
-      try {
-        const web = await waitFor("a pod of the reloaded list", () =>
+      const web = await droppedIn(async () => {
+        const pod = await waitFor("a pod of the reloaded list", () =>
           runPod("web", { app: "web" }).catch(() => undefined),
         );
-        expect(await hasOurRules(web.netns)).toBe(true);
-        expect(web).toMatchObject({ network: lab.id, attributes: { app: "web" } });
-      } finally {
-        for (const id of await containerd.cri.listPodSandboxes()) {
-          await containerd.cri.stopPodSandbox(id);
-          await containerd.cri.removePodSandbox(id);
-        }
-        pods.length = 0;
-        writeList(inlined);
-      }
+        expect(await hasOurRules(pod.netns)).toBe(true);
+        return pod;
+      });
+      expect(web).toMatchObject({ network: lab.id, attributes: { app: "web" } });
     });
   },
 );
