@@ -35,7 +35,7 @@ export interface HandedCall {
 /** "declined": the launcher's own binary has to do it. */
 export type Outcome = { readonly stdout: string; readonly exitCode: number } | "declined";
 
-/** Runs the plugin; `gone` is aborted when nobody waits for the answer any more. Must not reject. */
+/** Runs the plugin; `gone` is aborted when nobody waits for the answer any more. */
 export type PerformCall = (call: HandedCall, gone: AbortSignal) => Promise<Outcome>;
 
 /** Added to the control socket's path. */
@@ -147,7 +147,17 @@ export class HandoverServer {
     const bytes = await readCall(socket);
     const call = bytes === undefined ? undefined : decodeCall(bytes);
     if (call === undefined) socket.destroy();
-    else socket.end(encodeOutcome(await this.#options.perform(call, gone)));
+    else socket.end(encodeOutcome(await this.#perform(call, gone)));
+  }
+
+  /** A defect costs this call, whose own process does it then, and not the enforcer. */
+  async #perform(call: HandedCall, gone: AbortSignal): Promise<Outcome> {
+    try {
+      return await this.#options.perform(call, gone);
+    } catch (error) {
+      this.#options.log.error("a call that was handed over failed", { problem: String(error) });
+      return "declined";
+    }
   }
 }
 

@@ -43,14 +43,14 @@ function call(verb: string, input: string, env: Record<string, string> = {}): Pr
 
 const log = new Logger({ level: "error", format: "json", write: () => undefined });
 
-/** An enforcer that takes calls and gives `outcome`. */
-async function takeCalls(outcome: Outcome): Promise<HandedCall[]> {
+/** An enforcer that takes calls and gives `outcome`; undefined: it fails. */
+async function takeCalls(outcome: Outcome | undefined): Promise<HandedCall[]> {
   const calls: HandedCall[] = [];
   const server = await HandoverServer.listen({
     controlPath: socket,
     perform: (handed) => {
       calls.push(handed);
-      return Promise.resolve(outcome);
+      return outcome === undefined ? Promise.reject(new Error("a defect")) : Promise.resolve(outcome);
     },
     peerUid: (fd) => getPeerCredentials(fd).uid,
     log,
@@ -173,6 +173,13 @@ describe("a call that is not taken over runs in its own process", () => {
     });
     expect(await call("STATUS", config())).toMatchObject(ownAnswer);
     expect(seen.bytes).toBeGreaterThan(0);
+  });
+
+  it("when taking it over fails, and the enforcer lives on", async () => {
+    const calls = await takeCalls(undefined);
+    expect(await call("STATUS", config())).toMatchObject(ownAnswer);
+    expect(await call("STATUS", config())).toMatchObject(ownAnswer);
+    expect(calls).toHaveLength(2);
   });
 
   it("when no answer comes in the verb's time", async () => {
