@@ -13,6 +13,8 @@ export interface ControlServerOptions {
   /** User id at the other end of a connected Unix socket's descriptor. Throws `Error`. */
   readonly peerUid: (socketFd: number) => number;
   readonly tryLock: TryLock;
+  /** The folder that the PUs of this enforcer are on disk in. */
+  readonly registry: string;
   /** Called for each connection that is refused, or ended before a request was whole. */
   readonly onRefused?: RefusalListener;
   readonly log: Log;
@@ -52,7 +54,7 @@ export class ControlServer {
   /** Listens. Rejects with `OperationError`. */
   static async listen(options: ControlServerOptions): Promise<ControlServer> {
     const server = new ControlServer(options);
-    server.#leavePlace = takePlace(options.path, options.tryLock);
+    server.#leavePlace = takePlace(options.path, options.tryLock, options.registry);
     try {
       await listenAt(server.#server, options.path);
     } catch (error) {

@@ -3,14 +3,16 @@ import {
   chmodSync,
   closeSync,
   constants,
+  ftruncateSync,
   lstatSync,
   mkdirSync,
   openSync,
   unlinkSync,
+  writeSync,
   type Stats,
 } from "node:fs";
 import { connect, type Server } from "node:net";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import { errorText, OperationError } from "../operation-error.ts";
 
 /** A Unix socket's path, by sockaddr_un. */
@@ -22,21 +24,24 @@ export type TryLock = (fd: number) => boolean;
 
 /**
  * Takes the place at `path` for this process: of several that start at once over the socket file of a dead one, one gets
- * it. Gives what lets go of it again. Throws `OperationError` if another process has it, or the folder is open to others.
+ * it. The lock file then names its `registry` folder, for the plugin to look into when nobody listens. Gives what lets go of
+ * the place again. Throws `OperationError` if another process has it, or the folder is open to others.
  */
-export function takePlace(path: string, tryLock: TryLock): () => void {
+export function takePlace(path: string, tryLock: TryLock, registry: string): () => void {
   prepareFolder(dirname(path));
   const file = `${path}.lock`;
   const fd = openLock(file);
   const letGo = (): void => closeSync(fd);
   try {
-    if (tryLock(fd)) return letGo;
+    if (!tryLock(fd)) throw taken(path);
+    ftruncateSync(fd);
+    writeSync(fd, `${resolve(registry)}\n`);
+    return letGo;
   } catch (error) {
     letGo();
+    if (error instanceof OperationError) throw error;
     throw failure(`cannot lock ${file}: ${errorText(error)}`, error);
   }
-  letGo();
-  throw taken(path);
 }
 
 /** The file stays for ever: whoever removed it would let two others lock two files of this name. */

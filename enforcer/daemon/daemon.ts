@@ -159,6 +159,7 @@ export class Daemon {
       onClosed: (session) => void dispatcher.closed(session),
       peerUid: (fd) => getPeerCredentials(fd).uid,
       tryLock: tryLockFile,
+      registry: config.state,
       onRefused: ({ code }) => this.#hub.metrics.countControlRefusal(code),
       log,
     });

@@ -1,5 +1,5 @@
 /** Owns STATUS: can a pod be added now? Waits for nothing and changes nothing. Source: CNI SPEC 1.1.0, "STATUS". */
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { decodeAnswer } from "../../enforcer/control/messages.ts";
 import { withEnforcer } from "../call.ts";
@@ -15,11 +15,22 @@ export async function status(call: Call): Promise<void> {
   }
 }
 
-/** Whether the enforcer's registry, by default beside its socket, holds a pod. */
+/** Whether the registry holds a pod. */
 function hasRegisteredPods(socket: string): boolean {
   try {
-    return readdirSync(join(dirname(socket), "state")).length > 0;
+    return readdirSync(registryOf(socket)).some((name) => /^[0-9a-f]{16}\.json$/.test(name));
   } catch {
     return false;
+  }
+}
+
+/** The registry of the enforcer that had the socket last, which left its path in the lock file; else the usual one. */
+function registryOf(socket: string): string {
+  const usual = join(dirname(socket), "state");
+  try {
+    const noted = readFileSync(`${socket}.lock`, "utf8").trim();
+    return noted === "" ? usual : noted;
+  } catch {
+    return usual;
   }
 }

@@ -149,6 +149,7 @@ test("only root is heard, by what the kernel says of the other end", async () =>
     onClosed: () => undefined,
     peerUid: (fd) => getPeerCredentials(fd).uid,
     tryLock: tryLockFile,
+    registry: folder,
     log: new FakeLog(),
   });
   // Opened up, as if the modes had failed to keep strangers out.

@@ -92,6 +92,7 @@ async function start(limits: Partial<ControlLimits> = {}): Promise<void> {
     peerUid: () => uid,
     // The lock itself needs the addon: socket-place.integration.test.ts.
     tryLock: () => true,
+    registry: join(folder, "state"),
     onRefused: ({ code }) => refused.push(code),
     log,
     limits,

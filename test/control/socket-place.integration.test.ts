@@ -1,10 +1,11 @@
 /** One control socket, and several enforcers that start at the same instant over the socket file of a dead one. */
 import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { triremeBinary } from "../harness/binaries.ts";
+import { pluginBinary, triremeBinary } from "../harness/binaries.ts";
+import { CniChain } from "../harness/cni-chain.ts";
 import { createCluster, type Node } from "../harness/cluster.ts";
 import { waitFor, type BackgroundProcess } from "../harness/command.ts";
 import { Enforcer, newPsk } from "../harness/enforcer.ts";
@@ -17,6 +18,9 @@ let node: Node;
 
 beforeAll(async () => {
   node = await (await createCluster(lab)).addNode("node-a");
+  const enforcer = new Enforcer(node);
+  enforcer.writePsk(newPsk());
+  enforcer.writePolicy("version: 1\npolicies: []\n");
 }, 60_000);
 afterAll(() => lab.close());
 
@@ -53,8 +57,6 @@ test(`of ${CONTENDERS} that are let go at once one gets the place, and it can be
 
 test("of enforcers that start at once one lives, and the others exit with 1 and say why", async () => {
   const enforcer = new Enforcer(node);
-  enforcer.writePsk(newPsk());
-  enforcer.writePolicy("version: 1\npolicies: []\n");
   await enforcer.start();
   await enforcer.kill();
   expect(existsSync(enforcer.socket)).toBe(true);
@@ -80,7 +82,9 @@ test("of enforcers that start at once one lives, and the others exit with 1 and 
       expect.stringContaining(`another enforcer has ${enforcer.socket}`),
     ]);
   }
-  expect(all.filter(({ ended }) => !ended)).toHaveLength(1);
+  const living = all.filter(({ ended }) => !ended);
+  expect(living).toHaveLength(1);
+  await living[0]?.stop();
 }, 60_000);
 
 test("a lock file that is a link is refused, not followed", async () => {
@@ -94,3 +98,30 @@ test("a lock file that is a link is refused, not followed", async () => {
   expect(await refused.exited).toBe(1);
   expect(refused.stdout + refused.stderr).toContain(`cannot use ${path}.lock`);
 });
+
+test("STATUS says 51, not 50, once the enforcer that is away has left pods, wherever its registry lies", async () => {
+  const enforcer = new Enforcer(node);
+  const plugin = { type: "trireme-cni", socket: enforcer.socket };
+  const chain = new CniChain({ cniVersion: "1.1.0", name: "pods", plugins: [plugin] }, node.namespace, [
+    dirname(pluginBinary()),
+  ]);
+  const status = async (): Promise<unknown> => {
+    const attachment = { containerId: "", netnsPath: "", ifname: "" };
+    const { stdout } = await chain.run("STATUS", plugin, attachment);
+    return stdout === "" ? 0 : (JSON.parse(stdout) as { code: number }).code;
+  };
+  await enforcer.start();
+  expect(dirname(enforcer.stateFolder)).not.toBe(dirname(enforcer.socket));
+  expect(await status()).toBe(0);
+  await enforcer.kill();
+  expect(await status()).toBe(50);
+  await enforcer.start();
+  const pod = await node.addPod("pod", { app: "web" });
+  await enforcer.kill();
+  expect(await status()).toBe(51);
+  expect(
+    (await enforcer.trireme(["release", "--all", "--yes", "--state", enforcer.stateFolder])).status,
+  ).toBe(0);
+  expect(await status()).toBe(50);
+  await pod.delete();
+}, 60_000);

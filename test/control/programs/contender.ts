@@ -15,6 +15,7 @@ async function contend(): Promise<void> {
       onClosed: () => undefined,
       peerUid: () => 0,
       tryLock: tryLockFile,
+      registry: "/nowhere",
       log: new FakeLog(),
     });
     process.stdout.write("listening\n");
