@@ -13,12 +13,13 @@ export interface ConnectPlan {
   readonly seconds: number;
   /** Connections made one by one, each by a new process. */
   readonly singles: number;
+  /** Of the load before the first round, at most: until what runs often has been compiled. */
+  readonly warmUpSeconds: number;
+  readonly bulkRounds: number;
   readonly bulkSeconds: number;
 }
 
 const COUNT_MAX = 400_000;
-/** Until what runs often has been compiled. */
-const warmUp: LoadOptions = { concurrency: 32, count: 12_000, seconds: 8 };
 const bases = ["none", "reader"];
 const time = (title: string): Measure => ({ title, unit: "µs", against: bases });
 
@@ -34,6 +35,11 @@ const measures = {
   cpu: { title: "CPU of both readers a connection", unit: "µs", against: ["reader"] },
   first: time("connect, one connection by a new process (first contact: pki-cold)"),
   bulk: { title: "bulk, 1 stream, cubic", unit: "Gbit/s", against: ["none", "conntrack", "reader"] },
+  bulkCpu: {
+    title: "bulk, CPU of both ends a Gbit",
+    unit: "ms",
+    against: ["none", "conntrack", "reader"],
+  },
 } as const;
 
 /** In each round the order is turned by one. */
@@ -66,6 +72,7 @@ export async function measureConnect(
   contestants: readonly Contestant[],
   plan: ConnectPlan,
 ): Promise<void> {
+  const warmUp: LoadOptions = { concurrency: 32, count: 12_000, seconds: plan.warmUpSeconds };
   for (const { client, server } of contestants) await runLoad(client.namespace, [server.address], warmUp);
   for (const { contestant } of interleaved(contestants, plan.rounds)) {
     await measureSequence(record, contestant, plan.seconds);
@@ -136,17 +143,31 @@ export async function measureBulk(
   contestants: readonly Contestant[],
   plan: ConnectPlan,
 ): Promise<void> {
-  for (const { contestant } of interleaved(contestants, plan.rounds)) {
-    const gigabits = await bulk(contestant, plan.bulkSeconds);
+  for (const { contestant } of interleaved(contestants, plan.bulkRounds)) {
+    const { gigabits, cpuMs } = await bulk(contestant, plan.bulkSeconds);
     record.add("bulk", measures.bulk, contestant.name, gigabits);
+    record.add("bulkCpu", measures.bulkCpu, contestant.name, cpuMs / gigabits);
   }
 }
 
-async function bulk({ client, server }: Contestant, seconds: number): Promise<number> {
+/** What iperf3 prints with --json. */
+interface BulkReport {
+  readonly end: {
+    readonly sum_received: { readonly bits_per_second: number };
+    readonly cpu_utilization_percent: { readonly host_total: number; readonly remote_total: number };
+  };
+}
+
+/** Gbit/s, and CPU time of both ends, ms a second: it takes in what the kernel does for them on the way. */
+async function bulk(
+  { client, server }: Contestant,
+  seconds: number,
+): Promise<{ gigabits: number; cpuMs: number }> {
   const argv = ["iperf3", "--client", server.address, "--time", String(seconds), "--congestion", "cubic"];
   const printed = await execOk(client.namespace, [...argv, "--json"], {
     timeoutMs: seconds * 1_000 + 20_000,
   });
-  const report = JSON.parse(printed) as { end: { sum_received: { bits_per_second: number } } };
-  return report.end.sum_received.bits_per_second / 1e9;
+  const { end } = JSON.parse(printed) as BulkReport;
+  const { host_total, remote_total } = end.cpu_utilization_percent;
+  return { gigabits: end.sum_received.bits_per_second / 1e9, cpuMs: (host_total + remote_total) * 10 };
 }

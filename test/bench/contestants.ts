@@ -101,7 +101,7 @@ async function conntrackPair(lab: Lab): Promise<Bare> {
   return pair;
 }
 
-async function readerPair(lab: Lab): Promise<Bare> {
+export async function readerPair(lab: Lab): Promise<Bare> {
   const pair = await plainPair(lab);
   const readers: number[] = [];
   for (const pod of [pair.client, pair.server]) {
@@ -116,7 +116,12 @@ function installRules(pod: Pod): void {
   const netns = openNetns(namespacePath(pod.namespace));
   const nftables = Nftables.open({ netns });
   try {
-    nftables.replace(renderRuleSet({ interfaceNames: ["eth0"], markMask, onLinkPrefixes6: [] }));
+    const egress = {
+      seal: 0x7365616c,
+      addresses: [Uint8Array.from(pod.address.split("."), Number)],
+      linkLocals: [],
+    };
+    nftables.replace(renderRuleSet({ interfaceNames: ["eth0"], markMask, onLinkPrefixes6: [], egress }));
   } finally {
     nftables.close();
     closeFd(netns);
