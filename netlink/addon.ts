@@ -24,6 +24,7 @@ export interface Addon {
   pollerRemove(poller: NativePoller, fd: number): number;
   pollerRef(poller: NativePoller, keepsLoopAlive: 0 | 1): number;
   pollerClose(poller: NativePoller): number;
+  releaseStartMemory(): number;
 }
 
 const relativePaths = ["./prebuilds/linux-x64/netlink.node", "../prebuilds/linux-x64/netlink.node"];

@@ -37,6 +37,8 @@ const dumpAttempts = 5;
 
 /** Shared by the thread's sockets, since what an answer holds is copied at once; hundreds of sockets would each keep one otherwise. */
 let threadAnswers: ReceiveBatch | undefined;
+/** The same for requests, of which each is sent before the next is written. */
+let threadRequests: MessageWriter | undefined;
 
 function answersOfThread(): ReceiveBatch {
   threadAnswers ??= new ReceiveBatch(1, answerBytes);
@@ -69,7 +71,6 @@ export function prepareForFlood(fd: number, receiveBufferBytes: number): void {
 export class NetlinkSocket {
   readonly fd: number;
   readonly #timeoutMs: number;
-  readonly #writer = new MessageWriter();
   #sequence = 1;
   #sendBufferBytes = 64 * 1024;
 
@@ -132,11 +133,12 @@ export class NetlinkSocket {
     body: (writer: MessageWriter) => void,
   ): Message[] {
     const sequence = this.nextSequence();
-    this.#writer.reset();
-    this.#writer.begin(type, flags | NLM_F_REQUEST | NLM_F_ACK, sequence);
-    body(this.#writer);
-    this.#writer.end();
-    this.send(operation, this.#writer.written());
+    const writer = (threadRequests ??= new MessageWriter());
+    writer.reset();
+    writer.begin(type, flags | NLM_F_REQUEST | NLM_F_ACK, sequence);
+    body(writer);
+    writer.end();
+    this.send(operation, writer.written());
     return this.#collect(operation, sequence);
   }
 

@@ -6,6 +6,7 @@
  */
 import type { Server } from "node:http";
 import { tryLockFile } from "../../netlink/file-lock.ts";
+import { releaseStartMemory } from "../../netlink/memory.ts";
 import { getPeerCredentials } from "../../netlink/netns.ts";
 import type { EnforcerConfig } from "../config/config.ts";
 import { Dispatcher } from "../control/dispatch.ts";
@@ -132,6 +133,7 @@ export class Daemon {
     this.#every(SWEEP_MS, () => this.#queues.tick());
     this.#every(SWEEP_MS, () => this.#hub.tick());
     this.#handover = await this.#listenForCalls();
+    releaseStartMemory();
     this.#isStarted = true;
     started.resolve(undefined);
     log.info("ready", { version: enforcerVersion, socket: config.socket, mode: config.mode, ...restored });

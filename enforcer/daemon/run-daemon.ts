@@ -1,4 +1,5 @@
 /** Owns the daemon as a process: its log on stderr, its signals, and how it ends. */
+import { setFlagsFromString } from "node:v8";
 import type { ConfigFlags } from "../config/config.ts";
 import { readConfig } from "../config/config-file.ts";
 import { Logger } from "../telemetry/log.ts";
@@ -10,6 +11,8 @@ const LOG_FLUSH_MS = 1000;
 
 /** Runs the enforcer until a signal ends it; then the process is gone. Rejects with `OperationError` if it can't start. */
 export async function runDaemon(configPath: string, flags: ConfigFlags): Promise<void> {
+  // The heap's young generation stays as small as it begins (2 MB), rather than grow to 32 MB with what each request leaves behind.
+  setFlagsFromString("--semi-space-growth-factor=1");
   const config = readConfig(configPath, flags);
   const log = new Logger({
     level: config.logLevel,

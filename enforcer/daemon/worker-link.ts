@@ -25,7 +25,7 @@ interface Waiting {
   readonly timer: NodeJS.Timeout;
 }
 
-/** What the worker makes for a connection dies young: a small space stays in the processor's cache, and 20 MB are saved. */
+/** What the worker makes for a connection dies young: a small space stays in the processor's cache, and in memory. */
 const YOUNG_GENERATION_MB = 3;
 
 /** Starts the thread: from its source file, or, in a single binary, from the code that the build put in place of its URL. */

@@ -11,6 +11,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
+#include <malloc.h>
 #include <linux/if_xdp.h>
 #include <linux/magic.h>
 #include <linux/nsfs.h>
@@ -594,6 +596,31 @@ static napi_value poller_close(napi_env env, napi_callback_info info) {
   return number(env, 0);
 }
 
+/* ---- memory ---------------------------------------------------------------------------------------------------- */
+
+/* Of the program itself, which comes first: what is never written to is in its file, and comes back from there when it is needed. */
+static int release_segments(struct dl_phdr_info *info, size_t size, void *data) {
+  const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+  (void)size;
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+    if (segment->p_type != PT_LOAD || (segment->p_flags & PF_W)) continue;
+    uintptr_t start = (info->dlpi_addr + segment->p_vaddr + page - 1) & ~(page - 1);
+    uintptr_t end = (info->dlpi_addr + segment->p_vaddr + segment->p_filesz) & ~(page - 1);
+    if (start < end && madvise((void *)start, end - start, MADV_DONTNEED) != 0) *(int *)data = -errno;
+  }
+  return 1;
+}
+
+/* releaseStartMemory(): drops the pages of the program's file that are mapped, and freed heap memory; 0 or a negative errno */
+static napi_value release_start_memory(napi_env env, napi_callback_info info) {
+  int result = 0;
+  (void)info;
+  malloc_trim(0);
+  dl_iterate_phdr(release_segments, &result);
+  return number(env, result);
+}
+
 /* ---- module ---------------------------------------------------------------------------------------------------- */
 
 NAPI_MODULE_INIT() {
@@ -606,7 +633,7 @@ NAPI_MODULE_INIT() {
       {"setOption", set_option},     {"getOption", get_option},       {"receive", receive},
       {"send", send_js},             {"sendBatch", send_batch},       {"waitReadable", wait_readable},
       {"createPoller", create_poller}, {"pollerAdd", poller_add},     {"pollerRemove", poller_remove},
-      {"pollerRef", poller_ref},     {"pollerClose", poller_close},
+      {"pollerRef", poller_ref},     {"pollerClose", poller_close},  {"releaseStartMemory", release_start_memory},
   };
   struct owned *owned = calloc(1, sizeof *owned);
   if (owned == NULL || napi_set_instance_data(env, owned, close_owned, NULL) != napi_ok) {
