@@ -18,7 +18,7 @@ export interface Attack {
 
 /** What was stopped is looked for a little longer; again when all attacks are over. */
 const SETTLE_MS = 150;
-const LIMIT_MS = 15_000;
+const LIMIT_MS = 30_000;
 let serial = 0;
 
 /** How every word of an attack begins. */
@@ -29,45 +29,49 @@ export function newWord(): string {
   return mallorys + String(serial++).padStart(4, "0");
 }
 
-export type End = "stopped" | "through";
-
-/** Runs an attack until it is stopped, and that is counted, or it has got through. */
-export async function outcome(field: Field, attack: Attack, word: string): Promise<End> {
+/** Runs an attack until the enforcer has counted why it stops it, and a little longer; gives whether its word has come all the same. */
+export async function getsPast(field: Field, attack: Attack, word: string): Promise<boolean> {
+  const { by, reason } = attack.stopped;
+  const { enforcer } = field[by];
+  const before = reason === undefined ? 0 : await counted(enforcer, reason);
   try {
-    const { reason } = attack.stopped;
-    const isStopped =
-      reason === undefined
-        ? await isSilent(field, attack, word)
-        : await isCounted(field, attack, reason, word);
-    if (isStopped) await sleep(SETTLE_MS);
-    return field.heard(word) ? "through" : "stopped";
+    await mount(field, attack, word, `${String(reason)} at the ${by}`, async (isOver) =>
+      reason === undefined ? isOver : (await counted(enforcer, reason)) > before,
+    );
+    await sleep(SETTLE_MS);
+    return field.heard(word);
   } finally {
     field.calm();
   }
 }
 
-/** Whether nothing has come of everything that the attack sends. */
-async function isSilent(field: Field, attack: Attack, word: string): Promise<boolean> {
-  await attack.run(field, word);
-  return !field.heard(word);
+/** Runs an attack until its word has come; throws if it doesn't. */
+export async function getsThrough(field: Field, attack: Attack, word: string): Promise<void> {
+  try {
+    await mount(field, attack, word, "its word", () => field.heard(word));
+  } finally {
+    field.calm();
+  }
 }
 
-/** Whether the reason was counted before the word came. */
-async function isCounted(field: Field, attack: Attack, reason: Reason, word: string): Promise<boolean> {
-  const { enforcer } = field[attack.stopped.by];
-  const before = await counted(enforcer, reason);
-  let failure: Error | undefined;
-  attack.run(field, word).catch((error: unknown) => {
-    failure = new Error(`${attack.name} failed by itself`, { cause: error });
-  });
-  const isStopped = async (): Promise<"stopped" | undefined> => {
-    if (failure !== undefined) throw failure;
-    return (await counted(enforcer, reason)) > before ? "stopped" : undefined;
-  };
-  const ended = await waitFor(
-    `${attack.name}: ${reason} at the ${attack.stopped.by}, or its word`,
-    async () => (field.heard(word) ? ("through" as const) : isStopped()),
-    LIMIT_MS,
+/** `isEnough` is told whether the attack has sent all that it sends. */
+async function mount(
+  field: Field,
+  attack: Attack,
+  word: string,
+  what: string,
+  isEnough: (isOver: boolean) => boolean | Promise<boolean>,
+): Promise<void> {
+  let state: "running" | "over" | Error = "running";
+  const now = (): typeof state => state;
+  attack.run(field, word).then(
+    () => (state = "over"),
+    (cause: unknown) => (state = new Error(`${attack.name} failed by itself`, { cause })),
   );
-  return ended === "stopped";
+  const probe = (): boolean | Promise<boolean> => {
+    const then = now();
+    if (then instanceof Error) throw then;
+    return isEnough(then === "over");
+  };
+  await waitFor(`${attack.name}: ${what}`, probe, LIMIT_MS);
 }

@@ -25,10 +25,12 @@ export const ROUTER = "192.168.244.5";
 /** The gateway of the server's node, to which NodePorts are masqueraded. */
 export const TRANSLATOR = "10.244.2.1";
 
-/** `web` may reach `db`, and itself; `guest` may try, and `db` won't have it. An address of the pod network would do, for who needs no identity. */
 /** Of the server's node, for the server's `PORT`. */
 export const NODE_PORT = 30_080;
 
+const START_MS = 30_000;
+
+/** `web` may reach `db`, and itself; `guest` may try, and `db` won't have it. An address of the pod network would do, for who needs no identity. */
 const policy = `version: 1
 policies:
   - name: db
@@ -134,11 +136,12 @@ export class Field {
     for (const victim of this.#victims) victim.end();
   }
 
-  /** Both enforcers again: as they are shipped, or with `program` in their place. */
-  async restart(program?: readonly string[]): Promise<void> {
+  /** Ends both enforcers, and starts what is to run in their place. */
+  async replaceEnforcers(program: () => Promise<readonly string[]>): Promise<void> {
     const enforcers = [this.client.enforcer, this.server.enforcer];
     await Promise.all(enforcers.map((enforcer) => enforcer.stop()));
-    await Promise.all(enforcers.map((enforcer) => enforcer.start(20_000, program)));
+    const argv = await program();
+    await Promise.all(enforcers.map((enforcer) => enforcer.start(START_MS, argv)));
   }
 
   get #victims(): Victim[] {
