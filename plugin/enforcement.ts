@@ -40,10 +40,11 @@ export function install(namespace: PodNamespace, owner: RuleOwner, answer: AddAn
   const undoAll = (): void => undo.splice(0).forEach((step) => attemptQuietly(step));
   try {
     const seal = sealOf(before.inet) ?? 0;
-    attempt("install the rules", () => {
-      replace(namespace, beside(namespace, before, owner), answer, seal === 0 ? newSeal() : seal);
-    });
-    const problem = findAlteration(namespace, owner, answer);
+    const installed = attempt("install the rules", () =>
+      replace(namespace, beside(namespace, before, owner), answer, seal === 0 ? newSeal() : seal),
+    );
+    const found = attempt("read the rules back", () => namespace.readRules());
+    const problem = firstDifference(installed, found);
     if (problem !== undefined)
       throw new CniError("rulesNotInstalled", `the rules read back differ: ${problem}`);
     undo.push(attempt("set the sysctls", () => applySettings(namespace)));
@@ -69,15 +70,27 @@ function beside(namespace: PodNamespace, { inet }: FoundTables, owner: RuleOwner
   return { owners: [...others, owner], closedNames };
 }
 
-/** With the egress table where the kernel has its hook, else without; both tables come in one batch. */
-function replace(namespace: PodNamespace, scope: Scope, answer: AddAnswer, seal: number): void {
+/** With the egress table where the kernel has its hook, else without; both tables come in one batch. Gives what it wrote. */
+function replace(namespace: PodNamespace, scope: Scope, answer: AddAnswer, seal: number): readonly Table[] {
   const linkLocals = scope.owners.flatMap(({ interfaceName }) => ownLinkLocals(namespace, interfaceName));
+  const tables = render(scope, answer, { seal, linkLocals });
   try {
-    namespace.replaceRules(render(scope, answer, { seal, linkLocals }));
+    namespace.replaceRules(tables);
+    return tables;
   } catch (error) {
     if (!lacksEgress(error)) throw error;
-    namespace.replaceRules(render(scope, answer, undefined));
+    const without = render(scope, answer, undefined);
+    namespace.replaceRules(without);
+    return without;
   }
+}
+
+function firstDifference([inet, egress]: readonly Table[], found: FoundTables): string | undefined {
+  const differences = [
+    ...(inet === undefined ? [] : compareTables(inet, found.inet)),
+    ...(egress === undefined ? [] : compareTables(egress, found.egress)),
+  ];
+  return differences[0] === undefined ? undefined : JSON.stringify(differences[0]);
 }
 
 /** What of the attachment's rules isn't as `install` writes it; undefined where all is. */
@@ -92,12 +105,10 @@ export function findAlteration(
   if (!owners.some(({ puId }) => puId === owner.puId)) return "the table isn't this attachment's";
   const sealing = attempt("look for the egress hook", () => sealingOf(namespace, found, owners));
   if (sealing === "missing") return "the egress rules are missing";
-  const [inet, egress] = render({ owners, closedNames: closedInterfaces(found.inet) }, answer, sealing);
-  const differences = [
-    ...(inet === undefined ? [] : compareTables(inet, found.inet)),
-    ...(egress === undefined ? [] : compareTables(egress, found.egress)),
-  ];
-  return differences[0] === undefined ? undefined : JSON.stringify(differences[0]);
+  return firstDifference(
+    render({ owners, closedNames: closedInterfaces(found.inet) }, answer, sealing),
+    found,
+  );
 }
 
 type Sealing = Omit<EgressParameters, "addresses">;

@@ -85,10 +85,8 @@ export class RegistryFolder {
     }));
     try {
       for (const { unfinished } of files) writeDurably(unfinished, encodeRecord(record));
-      for (const { file, unfinished } of files) {
-        renameSync(unfinished, file);
-        this.#sync();
-      }
+      for (const { file, unfinished } of files) renameSync(unfinished, file);
+      this.#sync();
     } catch (error) {
       for (const { unfinished } of files) removeQuietly(unfinished);
       const message = `cannot write the record of PU ${record.id} in ${this.path}: ${errorText(error)}`;
