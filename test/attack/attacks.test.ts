@@ -32,9 +32,7 @@ test("the page has every attack, in order, with who stops it, what is counted, a
 
 test("the files that the page names are there", () => {
   const named = rows().flatMap(([, check = ""]) => [...check.matchAll(/`([^`]+\.ts)`/g)]);
-  const sources = readdirSync(repository, { recursive: true, encoding: "utf8" }).filter(
-    (path) => /^(enforcer|plugin)\//.test(path) && path.endsWith(".ts"),
-  );
+  const sources = [...shipped("enforcer", "plugin").keys()];
   const missing = named
     .map(([, name = ""]) => name)
     .filter((name) => !sources.some((path) => path === name || path.endsWith(`/${name}`)));

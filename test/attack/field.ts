@@ -23,7 +23,7 @@ export const MALLORY = "10.244.66.6";
 /** The router, as the client's node knows it: outside the managed networks, and no rule names it. */
 export const ROUTER = "192.168.244.5";
 /** The gateway of the server's node, to which NodePorts are masqueraded. */
-export const TRANSLATOR = "10.244.2.1";
+const TRANSLATOR = "10.244.2.1";
 
 /** Of the server's node, for the server's `PORT`. */
 export const NODE_PORT = 30_080;

@@ -29,7 +29,7 @@ import { record } from "./replayed.ts";
 type Make = (field: Field, attributes: Readonly<Record<string, string>>) => Identity;
 
 /** Mallory dials the server as whoever its token says. */
-export function asClient(make: Make): Attack["run"] {
+function asClient(make: Make): Attack["run"] {
   return async (field, word) => {
     const identity = make(field, { app: "web" });
     const from = { address: MALLORY, port: field.newPort() };
@@ -43,7 +43,7 @@ export function asClient(make: Make): Attack["run"] {
 }
 
 /** The client dials the server, and Mallory answers as whoever its token says. */
-export function asServer(make: Make): Attack["run"] {
+function asServer(make: Make): Attack["run"] {
   return answering((field, syn) => {
     const identity = make(field, { app: "db" });
     const { token, certificates } = identity;
