@@ -1,4 +1,4 @@
-/** Hostile packets through the kernel's real queues, in both directions: each gets a verdict, none costs the worker. */
+/** Hostile packets through the kernel's real queues, in both directions: each gets a verdict, none costs the worker. Random changes of good ones, and a defect planted in the engine. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { queueStatistics } from "../../netlink/queue-socket.ts";
 import { Nftables } from "../../netlink/nftables/nftables.ts";
