@@ -6,7 +6,6 @@
  */
 import type { Server } from "node:http";
 import { tryLockFile } from "../../netlink/file-lock.ts";
-import { releaseStartMemory } from "../../netlink/memory.ts";
 import { getPeerCredentials } from "../../netlink/netns.ts";
 import type { EnforcerConfig } from "../config/config.ts";
 import { Dispatcher } from "../control/dispatch.ts";
@@ -23,6 +22,7 @@ import type { Log } from "../log.ts";
 import { serveHttp } from "../telemetry/http.ts";
 import { enforcerVersion } from "../version.ts";
 import { performCalls } from "./handed-calls.ts";
+import { forgetStart } from "./memory.ts";
 import { PolicyFeed } from "./policy-feed.ts";
 import { hostPus } from "./pu-hosting.ts";
 import { QueueHolder } from "./queue-holder.ts";
@@ -133,7 +133,7 @@ export class Daemon {
     this.#every(SWEEP_MS, () => this.#queues.tick());
     this.#every(SWEEP_MS, () => this.#hub.tick());
     this.#handover = await this.#listenForCalls();
-    releaseStartMemory();
+    forgetStart();
     this.#isStarted = true;
     started.resolve(undefined);
     log.info("ready", { version: enforcerVersion, socket: config.socket, mode: config.mode, ...restored });

@@ -1,9 +1,9 @@
 /** Owns the daemon as a process: its log on stderr, its signals, and how it ends. */
-import { setFlagsFromString } from "node:v8";
 import type { ConfigFlags } from "../config/config.ts";
 import { readConfig } from "../config/config-file.ts";
 import { Logger } from "../telemetry/log.ts";
 import { Daemon } from "./daemon.ts";
+import { keepHeapSmall } from "./memory.ts";
 
 /** SIGTERM ends the process within 5 s, whatever hangs. */
 const STOP_TIMEOUT_MS = 4500;
@@ -11,8 +11,7 @@ const LOG_FLUSH_MS = 1000;
 
 /** Runs the enforcer until a signal ends it; then the process is gone. Rejects with `OperationError` if it can't start. */
 export async function runDaemon(configPath: string, flags: ConfigFlags): Promise<void> {
-  // The heap's young generation stays as small as it begins (2 MB), rather than grow to 32 MB with what each request leaves behind.
-  setFlagsFromString("--semi-space-growth-factor=1");
+  keepHeapSmall();
   const config = readConfig(configPath, flags);
   const log = new Logger({
     level: config.logLevel,
