@@ -5,7 +5,7 @@ import type { BackgroundProcess } from "../harness/command.ts";
 import type { Lab } from "../harness/lab.ts";
 
 const program = join(import.meta.dirname, "programs/talker.ts");
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 30_000;
 
 export interface Report {
   readonly sent: { readonly bytes: number; readonly sum: string };
