@@ -54,7 +54,7 @@ export interface LimitsConfig {
   /** Half-open connections of one unit as server, in total and per peer token. */
   readonly serverHandshakes: number;
   readonly serverHandshakesPerToken: number;
-  /** Ring of connections just authorised, per unit, for repeated SYN-ACKs; at most 128 bytes each. */
+  /** Ring of connections just authorised, per unit, for repeated SYN-ACKs; at most 128 bytes each, and 65,536 entries of all units. */
   readonly authorisedRing: number;
   /** Packets held for verification, per queue, and for how long. */
   readonly heldPackets: number;
