@@ -102,7 +102,9 @@ test("waiting for an answer ends with the time-out", () => {
 
 test("wrong arguments are refused by the addon itself", () => {
   const native = addon() as unknown as Record<string, (...values: readonly unknown[]) => unknown>;
-  for (const name of Object.keys(native)) expect(() => native[name]?.()).toThrow(/wrong arguments/);
+  const takesNone = ["releaseStartMemory"];
+  for (const name of Object.keys(native))
+    if (!takesNone.includes(name)) expect(() => native[name]?.()).toThrow(/wrong arguments/);
   expect(() => native["receive"]?.(0, new Uint8Array(8), 0, new Int32Array(1))).toThrow(/wrong arguments/);
   expect(() => native["pollerAdd"]?.({}, 0, 0)).toThrow(/wrong arguments/);
   expect(native["send"]?.(0, new Uint8Array(8), 4, 8)).toBe(-22);
