@@ -102,12 +102,16 @@ function renderSave(markMask: number, mark: MarkLayout): Chain {
   return { name: "save", rules: [rule(action.keepCtMark(mark.others)), ...copies] };
 }
 
-/** Before conntrack, which must never see a payload of ours. SYN and SYN-ACK go to the reader whatever their marks. */
+/**
+ * Before conntrack, which must never see a payload of ours. SYN and SYN-ACK go to the reader whatever their marks. Nearly all segments
+ * are neither, and are let on by the first of the rules that look at flags.
+ */
 function renderInRaw(interfaces: readonly string[], mark: MarkLayout): Chain {
   const { syn, ack, rst, fin } = tcpFlag;
   return base("in_raw", "prerouting", -300, "accept", [
     rule(notFrom(interfaces), action.keepMark(mark.others), action.accept()),
     rule(action.setMark(0)),
+    rule(match.tcpFlags(syn, 0), action.accept()),
     rule(match.tcpFlags(syn | rst, syn | rst), action.drop()),
     rule(match.tcpFlags(syn | fin, syn | fin), action.drop()),
     rule(match.tcpFlags(syn | ack, syn), action.queue(queues.inboundSyn)),
