@@ -131,12 +131,17 @@ const icmp6 = {
   listenerReport2: 143,
 } as const;
 
-/** Behind conntrack, before destination NAT. A SYN that the reader hasn't judged is dropped, so a missing rule at -300 closes. */
+/**
+ * Behind conntrack, before destination NAT. A SYN that the reader hasn't judged is dropped, so a missing rule at -300 closes. What
+ * authorised connections carry, nearly everything, comes first; no rule in between would say otherwise of it.
+ */
 function renderIn(interfaces: readonly string[], mark: MarkLayout): Chain {
   const { syn } = tcpFlag;
   const judged = match.mark(mark.stateMask, mark.judged);
+  const authorised = match.ctMark(mark.stateMask, mark.authorised);
   return base("in", "prerouting", -150, "drop", [
     rule(notFrom(interfaces), action.accept()),
+    rule(match.tcpFlags(syn, 0), match.ctState("established"), authorised, action.accept()),
     rule(match.ip6HopLimit(255), match.icmp6Type(discoveryIn), action.accept()),
     rule(
       match.ip6HopLimit(1),
@@ -148,7 +153,7 @@ function renderIn(interfaces: readonly string[], mark: MarkLayout): Chain {
     rule(match.tcpFlags(syn, syn), action.drop()),
     rule(match.ctState("invalid"), action.drop()),
     rule(judged, action.accept()),
-    rule(match.ctMark(mark.stateMask, mark.authorised), action.accept()),
+    rule(authorised, action.accept()),
     rule(match.protocol(tcp), action.queue(queues.inboundTcp)),
     rule(action.queue(queues.inboundOther)),
   ]);
@@ -168,13 +173,15 @@ function renderOutRaw(mark: MarkLayout): Chain {
   return base("out_raw", "output", -300, "accept", [rule(action.keepMark(mark.others))]);
 }
 
-/** Behind source NAT. An outgoing SYN or SYN-ACK, which only the local stack makes, ends what its connection was before. */
+/** Behind source NAT. An outgoing SYN or SYN-ACK, which only the local stack makes, ends what its connection was before. First as `renderIn`. */
 function renderOut(interfaces: readonly string[], mark: MarkLayout, onLink: readonly string[]): Chain {
   const { syn } = tcpFlag;
+  const authorised = match.ctMark(mark.stateMask, mark.authorised);
   const neighbours = ["fe80::/10", "ff02::/16", ...onLink].map(prefix6);
   return base("out", "postrouting", 200, "drop", [
     rule(notTo(interfaces), action.accept()),
     rule(action.keepMark(mark.others)),
+    rule(match.tcpFlags(syn, 0), authorised, action.accept()),
     rule(
       match.ip6HopLimit(255),
       match.ip6Destination(neighbours),
@@ -188,7 +195,7 @@ function renderOut(interfaces: readonly string[], mark: MarkLayout, onLink: read
       action.accept(),
     ),
     rule(match.tcpFlags(syn, syn), action.keepCtMark(mark.others), action.queue(queues.outboundSyn)),
-    rule(match.ctMark(mark.stateMask, mark.authorised), action.accept()),
+    rule(authorised, action.accept()),
     rule(match.protocol(tcp), action.queue(queues.outboundTcp)),
     rule(action.queue(queues.outboundOther)),
   ]);
