@@ -24,7 +24,7 @@ export interface Addon {
   pollerRemove(poller: NativePoller, fd: number): number;
   pollerRef(poller: NativePoller, keepsLoopAlive: 0 | 1): number;
   pollerClose(poller: NativePoller): number;
-  releaseStartMemory(): number;
+  releaseUnusedMemory(): number;
 }
 
 const relativePaths = ["./prebuilds/linux-x64/netlink.node", "../prebuilds/linux-x64/netlink.node"];

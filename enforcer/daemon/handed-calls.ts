@@ -9,12 +9,18 @@ import { defaultSocket } from "../../plugin/network-config.ts";
 import { isOwnNamespace, openPodNamespace } from "../../plugin/pod-namespace.ts";
 import { run } from "../../plugin/run.ts";
 import { pluginVersion } from "../../plugin/version.ts";
+import { callForgetter } from "./memory.ts";
 import type { FileIdentity, HandedCall, Outcome, PerformCall } from "../control/handover.ts";
 
 /** Performs the calls that mean the enforcer whose control socket this is. */
 export function performCalls(controlSocket: string): PerformCall {
-  return (call, gone) =>
-    isMeant(call, controlSocket) && seesTheSame(call) ? perform(call, gone) : Promise.resolve("declined");
+  const forget = callForgetter();
+  return async (call, gone) => {
+    if (!isMeant(call, controlSocket) || !seesTheSame(call)) return "declined";
+    const outcome = await perform(call, gone);
+    setImmediate(forget);
+    return outcome;
+  };
 }
 
 async function perform(call: HandedCall, gone: AbortSignal): Promise<Outcome> {

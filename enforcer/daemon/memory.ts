@@ -1,17 +1,41 @@
 /** Owns how much memory the main thread keeps: what only the start needed goes, and what requests leave behind doesn't pile up. */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { releaseStartMemory } from "../../netlink/memory.ts";
+import { releaseUnusedMemory } from "../../netlink/memory.ts";
 
 /** The heap's young generation stays as small as it begins (2 MB), rather than grow to 32 MB with what each request leaves behind. */
 export function keepHeapSmall(): void {
   setFlagsFromString("--semi-space-growth-factor=1");
 }
 
-/** Collects garbage once, now that everything has started, so that what it held (the program's text as it was read, above all) can go. */
+/** To be called when everything has started: drops what that held, the program's text as it was read above all. */
 export function forgetStart(): void {
+  collectGarbage();
+}
+
+/** What so many calls of the plugin leave behind (some 5 MB) would lie there until the next ones, and a node is quiet for long. */
+const CALLS_PER_COLLECTION = 32;
+
+/** Returns what is to be called after each call of the plugin that was performed in this process. */
+export function callForgetter(): () => void {
+  let calls = 0;
+  return () => {
+    calls = (calls + 1) % CALLS_PER_COLLECTION;
+    if (calls === 0) collectGarbage();
+  };
+}
+
+let collect: (() => void) | undefined;
+
+function collectGarbage(): void {
+  collect ??= exposeCollector();
+  collect();
+  releaseUnusedMemory();
+}
+
+function exposeCollector(): () => void {
   setFlagsFromString("--expose-gc");
-  (runInNewContext("gc") as () => void)();
+  const exposed = runInNewContext("gc") as () => void;
   setFlagsFromString("--no-expose-gc");
-  releaseStartMemory();
+  return exposed;
 }

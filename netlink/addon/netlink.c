@@ -612,8 +612,8 @@ static int release_segments(struct dl_phdr_info *info, size_t size, void *data) 
   return 1;
 }
 
-/* releaseStartMemory(): drops the pages of the program's file that are mapped, and freed heap memory; 0 or a negative errno */
-static napi_value release_start_memory(napi_env env, napi_callback_info info) {
+/* releaseUnusedMemory(): drops the pages of the program's file that are mapped, and freed heap memory; 0 or a negative errno */
+static napi_value release_unused_memory(napi_env env, napi_callback_info info) {
   int result = 0;
   (void)info;
   malloc_trim(0);
@@ -633,7 +633,7 @@ NAPI_MODULE_INIT() {
       {"setOption", set_option},     {"getOption", get_option},       {"receive", receive},
       {"send", send_js},             {"sendBatch", send_batch},       {"waitReadable", wait_readable},
       {"createPoller", create_poller}, {"pollerAdd", poller_add},     {"pollerRemove", poller_remove},
-      {"pollerRef", poller_ref},     {"pollerClose", poller_close},  {"releaseStartMemory", release_start_memory},
+      {"pollerRef", poller_ref},     {"pollerClose", poller_close},  {"releaseUnusedMemory", release_unused_memory},
   };
   struct owned *owned = calloc(1, sizeof *owned);
   if (owned == NULL || napi_set_instance_data(env, owned, close_owned, NULL) != napi_ok) {

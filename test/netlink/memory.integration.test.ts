@@ -1,7 +1,7 @@
 /** What the start of a program needed can be given back, and everything goes on working. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { releaseStartMemory } from "../../netlink/memory.ts";
+import { releaseUnusedMemory } from "../../netlink/memory.ts";
 
 /** Of the program's and its libraries' files, in kB. */
 function mappedFromFilesKb(): number {
@@ -11,7 +11,7 @@ function mappedFromFilesKb(): number {
 
 test("the pages of the program's file are given back, and come again where they are needed", () => {
   const before = mappedFromFilesKb();
-  expect(releaseStartMemory()).toBe(true);
+  expect(releaseUnusedMemory()).toBe(true);
   expect(mappedFromFilesKb()).toBeLessThan(before);
   expect(JSON.parse(JSON.stringify({ still: ["here"] }))).toEqual({ still: ["here"] });
 });

@@ -102,7 +102,7 @@ test("waiting for an answer ends with the time-out", () => {
 
 test("wrong arguments are refused by the addon itself", () => {
   const native = addon() as unknown as Record<string, (...values: readonly unknown[]) => unknown>;
-  const takesNone = ["releaseStartMemory"];
+  const takesNone = ["releaseUnusedMemory"];
   for (const name of Object.keys(native))
     if (!takesNone.includes(name)) expect(() => native[name]?.()).toThrow(/wrong arguments/);
   expect(() => native["receive"]?.(0, new Uint8Array(8), 0, new Int32Array(1))).toThrow(/wrong arguments/);
