@@ -13,7 +13,7 @@ export function forgetStart(): void {
   collectGarbage();
 }
 
-/** What so many calls of the plugin leave behind (some 5 MB) would lie there until the next ones, and a node is quiet for long. */
+/** What calls of the plugin leave behind would lie there until the next ones come, and a node can be quiet for long. */
 const CALLS_PER_COLLECTION = 32;
 
 /** Returns what is to be called after each call of the plugin that was performed in this process. */
