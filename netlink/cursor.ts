@@ -54,58 +54,60 @@ export class AttributeCursor {
   }
 }
 
-export interface Attribute {
-  readonly type: number;
-  /** Shares memory with what was read. */
-  readonly data: Uint8Array;
-}
-
-/** All attributes of `data`, in order. Throws Malformed. */
-export function attributeList(data: Uint8Array): Attribute[] {
-  const cursor = new AttributeCursor();
-  cursor.enter(viewOf(data), 0, data.length);
-  const list: Attribute[] = [];
-  while (cursor.next()) {
-    list.push({ type: cursor.type, data: data.subarray(cursor.offset, cursor.offset + cursor.length) });
-  }
-  if (cursor.malformed) throw new Malformed("attribute length");
-  return list;
-}
-
-/** The attributes of one message or nest by type, read with the checks that their types need. Throws Malformed. */
+/**
+ * The attributes of one message or nest by type, read in place with the checks that their types need. Of two of one type the
+ * last counts, as in the kernel. Throws Malformed.
+ */
 export class Attributes {
-  readonly #byType: Map<number, Uint8Array>;
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  /** Type, offset and length of each, in order. They are few: looking through all is faster than a map. */
+  readonly #found: number[] = [];
 
-  constructor(data: Uint8Array) {
-    this.#byType = new Map(attributeList(data).map((attribute) => [attribute.type, attribute.data]));
+  /** Those between `start` and `end` of `bytes`, which `view` shows. */
+  constructor(bytes: Uint8Array, view = viewOf(bytes), start = 0, end = bytes.length) {
+    this.#bytes = bytes;
+    this.#view = view;
+    const cursor = new AttributeCursor();
+    cursor.enter(view, start, end);
+    while (cursor.next()) this.#found.push(cursor.type, cursor.offset, cursor.length);
+    if (cursor.malformed) throw new Malformed("attribute length");
   }
 
   /** Every type that is there. */
   types(): number[] {
-    return [...this.#byType.keys()];
+    return this.#found.filter((_, index) => index % 3 === 0);
   }
 
+  /** Shares memory with what was read. */
   bytes(type: number): Uint8Array | undefined {
-    return this.#byType.get(type);
+    const at = this.#find(type);
+    return at === undefined ? undefined : this.#payload(at);
   }
 
   requiredBytes(type: number): Uint8Array {
-    const data = this.bytes(type);
-    if (data === undefined) throw new Malformed(`attribute ${type} is missing`);
-    return data;
+    return this.#payload(this.#require(type));
   }
 
   nested(type: number): Attributes | undefined {
-    const data = this.bytes(type);
-    return data === undefined ? undefined : new Attributes(data);
+    const at = this.#find(type);
+    return at === undefined ? undefined : this.#nestAt(at);
   }
 
   requiredNested(type: number): Attributes {
-    return new Attributes(this.requiredBytes(type));
+    return this.#nestAt(this.#require(type));
   }
 
-  list(type: number): Attribute[] {
-    return attributeList(this.bytes(type) ?? new Uint8Array(0));
+  /** What each attribute of a nest holds, in order, whatever its type; empty where the nest is missing. */
+  list(type: number): Uint8Array[] {
+    const nest = this.nested(type);
+    return nest === undefined ? [] : nest.#places().map((at) => nest.#payload(at));
+  }
+
+  /** The nests in a nest, in order, whatever their types. */
+  requiredNests(type: number): Attributes[] {
+    const nest = this.requiredNested(type);
+    return nest.#places().map((at) => nest.#nestAt(at));
   }
 
   /** Text up to its NUL. */
@@ -119,31 +121,69 @@ export class Attributes {
   }
 
   u8(type: number): number | undefined {
-    return this.#view(type, 1)?.getUint8(0);
+    const offset = this.#number(type, 1);
+    return offset === undefined ? undefined : this.#view.getUint8(offset);
   }
 
   u16be(type: number): number | undefined {
-    return this.#view(type, 2)?.getUint16(0, false);
+    const offset = this.#number(type, 2);
+    return offset === undefined ? undefined : this.#view.getUint16(offset, false);
   }
 
   u32(type: number): number | undefined {
-    return this.#view(type, 4)?.getUint32(0, true);
+    const offset = this.#number(type, 4);
+    return offset === undefined ? undefined : this.#view.getUint32(offset, true);
   }
 
   u32be(type: number): number | undefined {
-    return this.#view(type, 4)?.getUint32(0, false);
+    const offset = this.#number(type, 4);
+    return offset === undefined ? undefined : this.#view.getUint32(offset, false);
   }
 
   u64be(type: number): bigint | undefined {
-    return this.#view(type, 8)?.getBigUint64(0, false);
+    const offset = this.#number(type, 8);
+    return offset === undefined ? undefined : this.#view.getBigUint64(offset, false);
   }
 
-  #view(type: number, length: number): DataView | undefined {
-    const data = this.bytes(type);
-    if (data === undefined) return undefined;
-    if (data.length !== length)
-      throw new Malformed(`attribute ${type} has ${data.length} bytes, not ${length}`);
-    return viewOf(data);
+  /** Index into `#found`; undefined: there is none. */
+  #find(type: number): number | undefined {
+    for (let at = this.#found.length - 3; at >= 0; at -= 3) if (this.#found[at] === type) return at;
+    return undefined;
+  }
+
+  #require(type: number): number {
+    const at = this.#find(type);
+    if (at === undefined) throw new Malformed(`attribute ${type} is missing`);
+    return at;
+  }
+
+  #places(): number[] {
+    return this.types().map((_, index) => index * 3);
+  }
+
+  #offset(at: number): number {
+    return this.#found[at + 1] ?? 0;
+  }
+
+  #length(at: number): number {
+    return this.#found[at + 2] ?? 0;
+  }
+
+  #payload(at: number): Uint8Array {
+    return this.#bytes.subarray(this.#offset(at), this.#offset(at) + this.#length(at));
+  }
+
+  #nestAt(at: number): Attributes {
+    return new Attributes(this.#bytes, this.#view, this.#offset(at), this.#offset(at) + this.#length(at));
+  }
+
+  /** Where a number of so many bytes is. */
+  #number(type: number, bytes: number): number | undefined {
+    const at = this.#find(type);
+    if (at === undefined) return undefined;
+    if (this.#length(at) !== bytes)
+      throw new Malformed(`attribute ${type} has ${this.#length(at)} bytes, not ${bytes}`);
+    return this.#offset(at);
   }
 }
 
@@ -166,6 +206,8 @@ function textOf(data: Uint8Array): string {
 export class MessageWriter {
   #bytes: Uint8Array;
   #view: DataView;
+  /** The same memory. */
+  #text: Buffer;
   #position = 0;
   #message = 0;
   readonly #fixed: boolean;
@@ -173,6 +215,7 @@ export class MessageWriter {
   constructor(capacityBytes = 4096, fixed = false) {
     this.#bytes = new Uint8Array(capacityBytes);
     this.#view = viewOf(this.#bytes);
+    this.#text = Buffer.from(this.#bytes.buffer);
     this.#fixed = fixed;
   }
 
@@ -276,7 +319,11 @@ export class MessageWriter {
 
   /** With its NUL. */
   string(type: number, text: string): void {
-    this.bytes(type, Buffer.from(`${text}\0`));
+    const length = Buffer.byteLength(text);
+    this.#attribute(type, length + 1);
+    this.#text.write(text, this.#position);
+    this.#bytes[this.#position + length] = 0;
+    this.#pad(length + 1);
   }
 
   /** Opens a nest; give what it returns to `closeNest`. */
@@ -320,5 +367,6 @@ export class MessageWriter {
     larger.set(this.#bytes);
     this.#bytes = larger;
     this.#view = viewOf(larger);
+    this.#text = Buffer.from(larger.buffer);
   }
 }

@@ -106,16 +106,6 @@ export class Route {
     return this.#list("list routes", RTM_GETROUTE, rtmsgBytes, RTM_NEWROUTE, decodeRoute);
   }
 
-  /** Destinations that an interface reaches without a router, by the main table. */
-  onLinkPrefixes(index: number, version: 4 | 6): Prefix[] {
-    const bytes = version === 4 ? 4 : 16;
-    return this.routes()
-      .filter((route) => route.index === index && !route.viaGateway)
-      .filter((route) => route.table === RT_TABLE_MAIN && route.type === RTN_UNICAST)
-      .map(({ destination }) => destination)
-      .filter(({ address }) => address.length === bytes);
-  }
-
   #list<T>(
     operation: string,
     request: number,
@@ -130,6 +120,16 @@ export class Route {
       .map(({ payload }) => understood(operation, decode(payload)))
       .filter((value) => value !== undefined);
   }
+}
+
+/** Destinations that an interface reaches without a router, by the main table. */
+export function onLinkPrefixes(routes: readonly RouteEntry[], index: number, version: 4 | 6): Prefix[] {
+  const bytes = version === 4 ? 4 : 16;
+  return routes
+    .filter((route) => route.index === index && !route.viaGateway)
+    .filter((route) => route.table === RT_TABLE_MAIN && route.type === RTN_UNICAST)
+    .map(({ destination }) => destination)
+    .filter(({ address }) => address.length === bytes);
 }
 
 /** The payload of an RTM_NEWLINK. */

@@ -71,8 +71,21 @@ function unreachable(path: string, error: unknown): CniError {
   return new CniError("tryLater", `the enforcer is unreachable at ${path} (${code})`);
 }
 
-function late(what: string): CniError {
+/** What the enforcer didn't do in time, as an error. */
+export function late(what: string): CniError {
   return new CniError("tryLater", `the enforcer did not ${what} in time`);
+}
+
+/** Whoever waits for an answer on a connection that has ended gets this. */
+export function ended(): CniError {
+  return new CniError("tryLater", "the enforcer closed the connection");
+}
+
+/** The request as its line, with its end. Throws a `CniError` with code 7 where it is longer than lines may be. */
+export function lineOf(request: PluginRequest): string {
+  const line = encodeRequest(request);
+  if (Buffer.byteLength(line) <= MAX_LINE_BYTES) return line;
+  throw new CniError("invalidConfig", `the request ${request.op} is longer than ${MAX_LINE_BYTES} bytes`);
 }
 
 class SocketConnection implements ControlConnection {
@@ -88,15 +101,11 @@ class SocketConnection implements ControlConnection {
     this.#deadline = deadline;
     socket.on("data", (chunk: Buffer) => this.#take(chunk));
     socket.on("error", () => this.#fail(new CniError("tryLater", "the connection to the enforcer broke")));
-    socket.on("close", () => this.#fail(new CniError("tryLater", "the enforcer closed the connection")));
+    socket.on("close", () => this.#fail(ended()));
   }
 
   async request<T>(request: PluginRequest, decode: (line: string) => Decoded<T>): Promise<T> {
-    const text = encodeRequest(request);
-    if (Buffer.byteLength(text) > MAX_LINE_BYTES) {
-      throw new CniError("invalidConfig", `the request ${request.op} is longer than ${MAX_LINE_BYTES} bytes`);
-    }
-    this.#socket.write(text);
+    this.#socket.write(lineOf(request));
     const line = await beforeDeadline(this.#nextLine(), this.#deadline, () => late(`answer ${request.op}`));
     return granted(decode(line));
   }
@@ -132,7 +141,7 @@ class SocketConnection implements ControlConnection {
 }
 
 /** The answer's value; a refusal as the error that the runtime gets. Codes below 100 that the enforcer can't mean are no protocol. */
-function granted<T>(decoded: Decoded<T>): T {
+export function granted<T>(decoded: Decoded<T>): T {
   if (decoded.ok) return decoded.value;
   const { code, message, details } = decoded.error;
   const known = code >= 100 || [7, 8, 11, 50, 51].includes(code);

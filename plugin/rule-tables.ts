@@ -9,7 +9,7 @@ import type { Table } from "../netlink/nftables/model.ts";
 import type { Nftables } from "../netlink/nftables/nftables.ts";
 import { egressFamily, tableFamily, tableName } from "./rule-set.ts";
 
-/** Our tables as they are now; undefined where there is none. */
+/** Our tables as they are at one moment; undefined where there is none. */
 export interface FoundTables {
   readonly inet: Table | undefined;
   readonly egress: Table | undefined;
@@ -17,8 +17,11 @@ export interface FoundTables {
 
 /** Throws `NetlinkError`. */
 export function readTables(nftables: Nftables): FoundTables {
-  const inet = nftables.read(tableFamily, tableName);
-  return { inet, egress: nftables.read(egressFamily, tableName) };
+  const [inet, egress] = nftables.readAll([
+    { family: tableFamily, name: tableName },
+    { family: egressFamily, name: tableName },
+  ]);
+  return { inet, egress };
 }
 
 /** Done as well where there is none: a kernel without the family refuses even to delete in it. Throws `NetlinkError`. */

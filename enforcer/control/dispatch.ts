@@ -23,7 +23,7 @@ import {
 } from "./operator-messages.ts";
 import type { PuRecord } from "./pu-record.ts";
 import type { PuTable } from "./pu-table.ts";
-import type { Session } from "./session.ts";
+import type { Client } from "./session.ts";
 
 /** What the rest of the daemon tells control. */
 export interface ControlSources {
@@ -57,60 +57,60 @@ export class Dispatcher {
   }
 
   /** Answers one line. Never rejects: a defect is an answer with code 105. */
-  async handle(line: string, session: Session): Promise<void> {
+  async handle(line: string, client: Client): Promise<void> {
     const envelope = decodeEnvelope(line);
     const op = envelope.ok ? envelope.value.op : "other";
     if (op !== "status" && op !== "log") await this.#sources.started;
     try {
-      const error = isPluginOp(op) ? await this.#plugin(line, session) : await this.#operator(line, session);
-      if (error !== undefined) this.#refuse(op, error, session);
+      const error = isPluginOp(op) ? await this.#plugin(line, client) : await this.#operator(line, client);
+      if (error !== undefined) this.#refuse(op, error, client);
       this.#sources.onAnswered(op, error?.code ?? 0);
     } catch (error) {
       this.#log.error("request failed", {
         op,
         problem: error instanceof Error ? error.stack : String(error),
       });
-      session.write(encodeError({ code: 105, message: "the enforcer failed; its log says why" }));
+      client.write(encodeError({ code: 105, message: "the enforcer failed; its log says why" }));
       this.#sources.onAnswered(op, 105);
     }
   }
 
-  #refuse(op: string, error: ControlError, session: Session): void {
+  #refuse(op: string, error: ControlError, client: Client): void {
     this.#log.warn("control request refused", { op, code: error.code, problem: error.message });
-    session.write(encodeError(error));
+    client.write(encodeError(error));
   }
 
   /** The connection has ended: what it prepared and didn't enforce is undone. */
-  async closed(session: Session): Promise<void> {
+  async closed(client: Client): Promise<void> {
     try {
-      await this.#table.abandon(session.owner);
+      await this.#table.abandon(client.owner);
     } catch (error) {
       this.#log.error("ADD cannot be undone", { problem: String(error) });
     }
   }
 
   /** Gives the refusal, or answers and gives undefined. */
-  async #plugin(line: string, session: Session): Promise<ControlError | undefined> {
+  async #plugin(line: string, client: Client): Promise<ControlError | undefined> {
     const request = decodePluginRequest(line);
     if (!request.ok) return request.error;
-    const answer = await this.#answer(request.value, session);
+    const answer = await this.#answer(request.value, client);
     if (!answer.ok) return answer.error;
-    session.write(encodeAnswer(answer.value));
+    client.write(encodeAnswer(answer.value));
     return undefined;
   }
 
-  async #answer(request: PluginRequest, session: Session): Promise<Decoded<object>> {
+  async #answer(request: PluginRequest, client: Client): Promise<Decoded<object>> {
     switch (request.op) {
       case "add": {
-        const answer = await this.#table.add(request, session.owner);
-        session.holdsPreparedPu ||= answer.ok;
+        const answer = await this.#table.add(request, client.owner);
+        client.holdsPreparedPu ||= answer.ok;
         // The client may have gone while its namespace was being prepared.
-        if (session.closed.aborted) await this.#table.abandon(session.owner);
+        if (client.closed.aborted) await this.#table.abandon(client.owner);
         return answer;
       }
       case "enforce": {
-        const answer = await this.#table.enforce(request.puId, session.owner);
-        session.holdsPreparedPu = false;
+        const answer = await this.#table.enforce(request.puId, client.owner);
+        client.holdsPreparedPu = false;
         return answer;
       }
       case "del":
@@ -138,58 +138,58 @@ export class Dispatcher {
     this.#log[level]("plugin", line);
   }
 
-  async #operator(line: string, session: Session): Promise<ControlError | undefined> {
+  async #operator(line: string, client: Client): Promise<ControlError | undefined> {
     const request = decodeOperatorRequest(line);
     if (!request.ok) return request.error;
-    return this.#answerOperator(request.value, session);
+    return this.#answerOperator(request.value, client);
   }
 
-  async #answerOperator(request: OperatorRequest, session: Session): Promise<ControlError | undefined> {
+  async #answerOperator(request: OperatorRequest, client: Client): Promise<ControlError | undefined> {
     switch (request.op) {
       case "list":
-        await writeItems(session, this.#table.list().map(puDocument));
-        session.write(encodeEnd(this.#sources.summary()));
+        await writeItems(client, this.#table.list().map(puDocument));
+        client.write(encodeEnd(this.#sources.summary()));
         return undefined;
       case "flows":
-        await this.#flows(request, session);
+        await this.#flows(request, client);
         return undefined;
       case "release": {
         this.#log.warn("release asked for", { pu: request.puId ?? "all" });
         const answer = await this.#table.release(request.puId);
         if (!answer.ok) return answer.error;
-        session.write(encodeAnswer(answer.value));
+        client.write(encodeAnswer(answer.value));
         return undefined;
       }
     }
   }
 
-  async #flows(request: FlowsRequest, session: Session): Promise<void> {
+  async #flows(request: FlowsRequest, client: Client): Promise<void> {
     const recent = this.#sources.recentFlows();
     const chosen =
       request.last === undefined ? recent : recent.slice(Math.max(0, recent.length - request.last));
-    const follower = request.follow ? this.#follow(session) : undefined;
-    await writeItems(session, chosen);
-    session.write(encodeEnd({ missing: this.#sources.missingFlows() }));
+    const follower = request.follow ? this.#follow(client) : undefined;
+    await writeItems(client, chosen);
+    client.write(encodeEnd({ missing: this.#sources.missingFlows() }));
     await follower?.();
   }
 
   /** Collects new flows from now on; the function returned writes them until the client hangs up or falls too far behind. */
-  #follow(session: Session): () => Promise<void> {
-    session.stream();
+  #follow(client: Client): () => Promise<void> {
+    client.stream();
     const waiting: FlowDocument[] = [];
     let wake = (): void => undefined;
     const stop = this.#sources.followFlows((flow) => {
       waiting.push(flow);
-      if (waiting.length > FLOWS_WAITING) session.cut();
+      if (waiting.length > FLOWS_WAITING) client.cut();
       wake();
     });
-    session.closed.addEventListener("abort", () => {
+    client.closed.addEventListener("abort", () => {
       stop();
       wake();
     });
     return async () => {
-      while (!session.closed.aborted) {
-        await writeItems(session, waiting.splice(0));
+      while (!client.closed.aborted) {
+        await writeItems(client, waiting.splice(0));
         if (waiting.length === 0) await new Promise<void>((resolve) => (wake = resolve));
       }
     };
@@ -197,11 +197,11 @@ export class Dispatcher {
 }
 
 /** Writes as fast as the client reads. */
-async function writeItems(session: Session, items: readonly object[]): Promise<void> {
+async function writeItems(client: Client, items: readonly object[]): Promise<void> {
   for (const item of items) {
-    if (session.closed.aborted) return;
-    session.write(encodeItem(item));
-    await session.drained();
+    if (client.closed.aborted) return;
+    client.write(encodeItem(item));
+    await client.drained();
   }
 }
 

@@ -1,7 +1,7 @@
 /** The real `Namespaces`: the kernel's, by way of netlink. */
 import { closeFd, netnsCookie, openNetns, sameNetns } from "../../netlink/netns.ts";
 import { formatPrefix, type Prefix } from "../../netlink/prefix.ts";
-import { Route, type Link, type RouteEntry } from "../../netlink/route.ts";
+import { onLinkPrefixes, Route, type Link, type RouteEntry } from "../../netlink/route.ts";
 import { LIMITS } from "./messages.ts";
 import type { Namespaces, PodInterface } from "./namespaces.ts";
 
@@ -22,11 +22,11 @@ function inspect(fd: number, ifname: string): PodInterface | undefined {
   try {
     const link = route.links().find(({ name }) => name === ifname);
     if (link === undefined) return undefined;
+    const routes = route.routes();
     return {
-      mtu: leastMtu(link, route.routes()),
+      mtu: leastMtu(link, routes),
       addresses: route.addresses(link.index).map(({ prefix }) => prefix.address),
-      onLinkPrefixes6: route
-        .onLinkPrefixes(link.index, 6)
+      onLinkPrefixes6: onLinkPrefixes(routes, link.index, 6)
         .filter((prefix) => !isLinkLocal(prefix) && prefix.length > 0)
         .map(formatPrefix)
         .slice(0, LIMITS.addresses),

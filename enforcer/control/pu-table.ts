@@ -100,7 +100,7 @@ export class PuTable {
         ...names(record),
         problem: damage,
       });
-      this.#options.folder.write(record);
+      await this.#options.folder.write(record);
     }
     return this.#restoreOne(record);
   }
@@ -224,21 +224,24 @@ export class PuTable {
 
   /** Ends the preparation: the PU is recorded, and lives until DEL. */
   enforce(puId: string, owner: Owner): Promise<Decoded<object>> {
-    return this.#turns.take(puId, () => {
+    return this.#turns.take(puId, async () => {
       const entry = this.#entries.get(puId);
       if (entry === undefined) return refuse(102, `no PU ${puId}: it was deleted, or took too long`);
       if (entry.owner === undefined) return DONE;
       if (entry.owner !== owner) return refuse(102, `PU ${puId} is being added by another connection`);
       const record = { ...entry.record, enforcedSince: new Date(this.#options.now()).toISOString() };
+      const written = this.#options.folder.write(record);
+      // The disk takes about as long.
+      this.#options.host.guardRules({ record, netnsFd: entry.netnsFd });
       try {
-        this.#options.folder.write(record);
+        await written;
       } catch (error) {
+        await this.#drop(entry);
         return refuse(105, errorText(error));
       }
       entry.record = record;
       entry.owner = undefined;
       this.#unhosted.delete(puId);
-      this.#options.host.guardRules(entry);
       this.#options.log.info("PU enforced", names(record));
       return DONE;
     });
@@ -363,12 +366,16 @@ export class PuTable {
 
   /** Disk first: a crash in between leaves a namespace closed, never a PU that comes back. Throws `OperationError`. */
   async #letGo(entry: Entry, why: string): Promise<void> {
-    const { record, netnsFd } = entry;
-    this.#forgetRecord(record.id);
+    this.#forgetRecord(entry.record.id);
+    await this.#drop(entry);
+    this.#options.log.info("PU let go", { ...names(entry.record), why });
+  }
+
+  /** What is on disk stays. */
+  async #drop({ record, netnsFd }: Entry): Promise<void> {
     this.#entries.delete(record.id);
     await this.#options.host.detach(record.id);
     this.#options.namespaces.close(netnsFd);
-    this.#options.log.info("PU let go", { ...names(record), why });
   }
 
   /** Throws `OperationError`. */

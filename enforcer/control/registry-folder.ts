@@ -6,6 +6,7 @@ import {
   closeSync,
   constants,
   fstatSync,
+  fsync,
   fsyncSync,
   lstatSync,
   mkdirSync,
@@ -17,6 +18,7 @@ import {
   writeSync,
 } from "node:fs";
 import { basename, join } from "node:path";
+import { promisify } from "node:util";
 import { errorText, OperationError } from "../operation-error.ts";
 import type { Decoded } from "./messages.ts";
 import { decodeRecord, encodeRecord, MAX_RECORD_BYTES, type PuRecord } from "./pu-record.ts";
@@ -26,6 +28,9 @@ export type LoadedRecord =
   /** `damage`: what was wrong with the file, whose copy this is. */
   | { readonly ok: true; readonly record: PuRecord; readonly damage?: string }
   | { readonly ok: false; readonly file: string; readonly problem: string };
+
+/** Elsewhere than in this thread, which goes on meanwhile. */
+const fsyncElsewhere = promisify(fsync);
 
 const RECORD_NAME = /^[0-9a-f]{16}\.json$/;
 const UNFINISHED_NAME = /^\.[0-9a-f]{16}\.(json|copy)\.new$/;
@@ -74,17 +79,19 @@ export class RegistryFolder {
   }
 
   /**
-   * Writes a record and its copy, durably, in place of the PU's older ones. Throws `OperationError`; then the older ones are still
-   * there, unless it is the disk that failed between two renames. What was written of the new ones is gone: on a full disk it
-   * would take the place that others need.
+   * Writes a record and its copy, durably, in place of the PU's older ones; one write of a PU at a time. Rejects with
+   * `OperationError`; then the older ones are still there, unless it is the disk that failed between two renames. What was
+   * written of the new ones is gone: on a full disk it would take the place that others need.
    */
-  write(record: PuRecord): void {
+  async write(record: PuRecord): Promise<void> {
     const files = ["json", "copy"].map((kind) => ({
       file: join(this.path, `${record.id}.${kind}`),
       unfinished: join(this.path, `.${record.id}.${kind}.new`),
     }));
     try {
-      for (const { unfinished } of files) writeDurably(unfinished, encodeRecord(record));
+      const text = encodeRecord(record);
+      const writes = await Promise.allSettled(files.map(({ unfinished }) => writeDurably(unfinished, text)));
+      for (const write of writes) if (write.status === "rejected") throw write.reason;
       for (const { file, unfinished } of files) renameSync(unfinished, file);
       this.#sync();
     } catch (error) {
@@ -161,13 +168,13 @@ function readOwnFile(file: string): string {
   }
 }
 
-function writeDurably(file: string, text: string): void {
+async function writeDurably(file: string, text: string): Promise<void> {
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
   const fd = openSync(file, flags, 0o600);
   try {
     const bytes = Buffer.from(text);
     for (let written = 0; written < bytes.length;) written += writeSync(fd, bytes, written);
-    fsyncSync(fd);
+    await fsyncElsewhere(fd);
   } finally {
     closeSync(fd);
   }

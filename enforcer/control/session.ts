@@ -17,8 +17,24 @@ export type RefusalListener = (error: ControlError) => void;
 /** Handles one line, and settles when everything that answers it has been written. Must not reject. */
 export type LineHandler = (line: string, session: Session) => Promise<void>;
 
-export class Session {
+/** Who asked, as whoever answers sees them. */
+export interface Client {
   /** Names this connection to the PU table. */
+  readonly owner: Owner;
+  /** Aborted when the connection is gone. */
+  readonly closed: AbortSignal;
+  /** True while an ADD on this connection waits for its `enforce`. */
+  holdsPreparedPu: boolean;
+  /** Writes one line. A client that doesn't read what it asked for is cut. */
+  write(line: string): void;
+  /** Resolves when the client has taken most of what was written, or is gone. */
+  drained(): Promise<void>;
+  /** From here on the connection only carries what we write, until the client hangs up; what it still says is ignored. */
+  stream(): void;
+  cut(): void;
+}
+
+export class Session implements Client {
   readonly owner: Owner = Symbol("session");
   readonly #socket: Socket;
   readonly #limits: SessionLimits;
@@ -30,7 +46,6 @@ export class Session {
   #timer: NodeJS.Timeout | undefined;
   #isBusy = false;
   #isStreaming = false;
-  /** True while an ADD on this connection waits for its `enforce`. */
   holdsPreparedPu = false;
 
   constructor(socket: Socket, limits: SessionLimits, handle: LineHandler, onRefused: RefusalListener) {
@@ -50,19 +65,16 @@ export class Session {
     return !this.#isBusy && !this.holdsPreparedPu;
   }
 
-  /** Aborted when the connection is gone. */
   get closed(): AbortSignal {
     return this.#closed.signal;
   }
 
-  /** Writes one line. A client that doesn't read what it asked for is cut. */
   write(line: string): void {
     if (this.#socket.destroyed) return;
     this.#socket.write(line);
     if (this.#socket.writableLength > this.#limits.unsentBytes) this.cut();
   }
 
-  /** Resolves when the client has taken most of what was written, or is gone. */
   async drained(): Promise<void> {
     if (this.#socket.destroyed || !this.#socket.writableNeedDrain) return;
     await new Promise<void>((resolve) => {
@@ -76,7 +88,6 @@ export class Session {
     });
   }
 
-  /** From here on the connection only carries what we write, until the client hangs up; what it still says is ignored. */
   stream(): void {
     this.#isStreaming = true;
     this.#socket.resume();

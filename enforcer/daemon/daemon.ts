@@ -22,6 +22,7 @@ import type { Log } from "../log.ts";
 import { serveHttp } from "../telemetry/http.ts";
 import { enforcerVersion } from "../version.ts";
 import { performCalls } from "./handed-calls.ts";
+import { connectLocally } from "./local-connection.ts";
 import { forgetStart } from "./memory.ts";
 import { PolicyFeed } from "./policy-feed.ts";
 import { hostPus } from "./pu-hosting.ts";
@@ -115,7 +116,8 @@ export class Daemon {
   async #start(folder: RegistryFolder, keys: KeySnapshot): Promise<void> {
     const { config, log } = this.#options;
     const started = Promise.withResolvers<undefined>();
-    this.#server = await this.#listen(started.promise);
+    const dispatcher = this.#dispatcher(started.promise);
+    this.#server = await this.#listen(dispatcher);
     await this.#link.configure({
       networks: config.networks,
       trust: keys.trust,
@@ -132,16 +134,15 @@ export class Daemon {
     this.#every(SWEEP_MS, () => void this.#sweep());
     this.#every(SWEEP_MS, () => this.#queues.tick());
     this.#every(SWEEP_MS, () => this.#hub.tick());
-    this.#handover = await this.#listenForCalls();
+    this.#handover = await this.#listenForCalls(dispatcher);
     forgetStart();
     this.#isStarted = true;
     started.resolve(undefined);
     log.info("ready", { version: enforcerVersion, socket: config.socket, mode: config.mode, ...restored });
   }
 
-  #listen(started: Promise<undefined>): Promise<ControlServer> {
-    const { config, log } = this.#options;
-    const dispatcher = new Dispatcher(
+  #dispatcher(started: Promise<undefined>): Dispatcher {
+    return new Dispatcher(
       this.#table,
       {
         enforcerVersion,
@@ -153,8 +154,12 @@ export class Daemon {
         followFlows: (listener) => this.#hub.followFlows(listener),
         onAnswered: (op, code) => this.#hub.countRequest(op, code),
       },
-      log,
+      this.#options.log,
     );
+  }
+
+  #listen(dispatcher: Dispatcher): Promise<ControlServer> {
+    const { config, log } = this.#options;
     return ControlServer.listen({
       path: config.socket,
       handle: (line, session) => dispatcher.handle(line, session),
@@ -168,12 +173,12 @@ export class Daemon {
   }
 
   /** Without it the plugin runs in processes of its own: slower, and no less right. */
-  async #listenForCalls(): Promise<HandoverServer | undefined> {
+  async #listenForCalls(dispatcher: Dispatcher): Promise<HandoverServer | undefined> {
     const { config, log } = this.#options;
     try {
       return await HandoverServer.listen({
         controlPath: config.socket,
-        perform: performCalls(config.socket),
+        perform: performCalls(config.socket, connectLocally(dispatcher)),
         peerUid: (fd) => getPeerCredentials(fd).uid,
         log,
       });

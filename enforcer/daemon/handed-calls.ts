@@ -3,7 +3,7 @@
  * launcher's process would see otherwise than this one is declined.
  */
 import { statSync } from "node:fs";
-import { connectControl, type ConnectControl } from "../../plugin/control-client.ts";
+import type { ConnectControl } from "../../plugin/control-client.ts";
 import { isObject, member, parseJson } from "../../plugin/json.ts";
 import { defaultSocket } from "../../plugin/network-config.ts";
 import { isOwnNamespace, openPodNamespace } from "../../plugin/pod-namespace.ts";
@@ -12,18 +12,18 @@ import { pluginVersion } from "../../plugin/version.ts";
 import { callForgetter } from "./memory.ts";
 import type { FileIdentity, HandedCall, Outcome, PerformCall } from "../control/handover.ts";
 
-/** Performs the calls that mean the enforcer whose control socket this is. */
-export function performCalls(controlSocket: string): PerformCall {
+/** Performs the calls that mean the enforcer whose control socket this is, which they reach by `connect`. */
+export function performCalls(controlSocket: string, connect: ConnectControl): PerformCall {
   const forget = callForgetter();
   return async (call, gone) => {
     if (!isMeant(call, controlSocket) || !seesTheSame(call)) return "declined";
-    const outcome = await perform(call, gone);
+    const outcome = await perform(call, connectWhile(gone, connect));
     setImmediate(forget);
     return outcome;
   };
 }
 
-async function perform(call: HandedCall, gone: AbortSignal): Promise<Outcome> {
+async function perform(call: HandedCall, connect: ConnectControl): Promise<Outcome> {
   const begunMs = performance.now() - call.elapsedMs;
   let stdout = "";
   const exitCode = await run(
@@ -35,7 +35,7 @@ async function perform(call: HandedCall, gone: AbortSignal): Promise<Outcome> {
       uptimeMs: () => performance.now() - begunMs,
     },
     {
-      connect: connectWhile(gone),
+      connect,
       openNamespace: openPodNamespace,
       isOwnNamespace: (path) => isOwnNamespace(path) || isSame(identify(path), call.own),
       now: () => new Date(),
@@ -51,9 +51,9 @@ async function* inputOf({ input }: HandedCall): AsyncIterable<Uint8Array> {
 }
 
 /** A launcher that was killed is a plugin that was killed: its connections to the enforcer end, and what is half done is undone. */
-function connectWhile(gone: AbortSignal): ConnectControl {
+function connectWhile(gone: AbortSignal, connect: ConnectControl): ConnectControl {
   return async (path, deadline) => {
-    const connection = await connectControl(path, deadline);
+    const connection = await connect(path, deadline);
     const close = (): void => connection.close();
     if (gone.aborted) close();
     gone.addEventListener("abort", close, { once: true });

@@ -16,10 +16,15 @@ export function hostPus(
 ): PuHost {
   return {
     attach: async (pu) => {
-      const token = tokens.add({ puId: pu.record.id, attributes: pu.record.attributes });
       guard.prepare(pu);
       try {
-        await link.attach(describe(pu), token);
+        const attached = link.attach(describe(pu));
+        // Where signing fails, nobody waits for it.
+        attached.catch(() => undefined);
+        // Signed while the worker opens the queues.
+        const token = tokens.add({ puId: pu.record.id, attributes: pu.record.attributes });
+        link.tell({ kind: "token", puId: pu.record.id, token });
+        await attached;
       } catch (error) {
         guard.unwatch(pu.record.id);
         tokens.remove(pu.record.id);

@@ -1,7 +1,6 @@
 /** Owns the datapath worker as the main thread sees it: its thread, and requests that have an answer. */
 import { Worker } from "node:worker_threads";
 import type { FromWorker, PuDescription, ToWorker } from "../datapath/messages.ts";
-import type { OwnToken } from "../identity/identity.ts";
 import { OperationError } from "../operation-error.ts";
 
 type Configure = Omit<Extract<ToWorker, { kind: "configure" }>, "kind">;
@@ -58,9 +57,9 @@ export class WorkerLink {
     return this.#ask("configured", { kind: "configure", ...settings });
   }
 
-  /** Rejects with `OperationError` if the queues can't be opened; nothing is left then. */
-  attach(pu: PuDescription, token: OwnToken): Promise<void> {
-    return this.#ask(`attach ${pu.id}`, { kind: "attach", pu, token });
+  /** The PU judges nothing until its first token is told. Rejects with `OperationError` if the queues can't be opened; nothing is left then. */
+  attach(pu: PuDescription): Promise<void> {
+    return this.#ask(`attach ${pu.id}`, { kind: "attach", pu });
   }
 
   detach(puId: string): Promise<void> {

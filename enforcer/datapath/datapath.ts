@@ -100,10 +100,10 @@ export class Datapath {
   }
 
   /** Takes over the queues of a PU's namespace, unless it has them already. Throws `Error`, and then nothing of the PU stays. */
-  attach(description: PuDescription, token: OwnToken): void {
+  attach(description: PuDescription): void {
     this.detach(description.id);
     const namespace = this.#openNamespace(description.netnsFd);
-    const unit = new PuDatapath(description, token, namespace, this.#options.environment);
+    const unit = new PuDatapath(description, namespace, this.#options.environment);
     try {
       namespace.add(unit);
     } catch (error) {
@@ -120,7 +120,7 @@ export class Datapath {
     if (unit === undefined) return;
     this.#units.delete(puId);
     unit.engine.close();
-    this.#options.identities().forgetOwn(unit.token);
+    if (unit.token !== undefined) this.#options.identities().forgetOwn(unit.token);
     for (const held of this.#held.take(unit)) this.#dropNow(held, "unit-unknown");
     unit.namespace.remove(unit);
     this.#closeIfEmpty(unit.namespace);
@@ -151,7 +151,7 @@ export class Datapath {
   }
 
   /** From now on the PU's handshakes carry this token. */
-  renewToken(puId: string, token: OwnToken): void {
+  setToken(puId: string, token: OwnToken): void {
     const unit = this.#units.get(puId);
     if (unit !== undefined) unit.token = token;
   }

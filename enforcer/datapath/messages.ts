@@ -6,7 +6,7 @@
  */
 import type { LimitsConfig } from "../config/config.ts";
 import type { PackedFlows } from "../handshake/packed-flows.ts";
-import type { TransferableToken, TrustSnapshot } from "../identity/identity.ts";
+import type { OwnToken, TrustSnapshot } from "../identity/identity.ts";
 import type { NetworksConfig } from "../policy/networks.ts";
 import type { SlicedPolicy } from "../policy/slices.ts";
 import type { Reason } from "../reason.ts";
@@ -33,8 +33,9 @@ export type ToWorker =
     }
   | { readonly kind: "trust"; readonly trust: TrustSnapshot }
   | { readonly kind: "policy"; readonly policy: SlicedPolicy; readonly generation: number }
-  | { readonly kind: "attach"; readonly pu: PuDescription; readonly token: TransferableToken }
-  | { readonly kind: "token"; readonly puId: string; readonly token: TransferableToken }
+  /** Its first token follows: it is signed while the queues are opened. */
+  | { readonly kind: "attach"; readonly pu: PuDescription }
+  | { readonly kind: "token"; readonly puId: string; readonly token: OwnToken }
   | { readonly kind: "detach"; readonly puId: string }
   | { readonly kind: "stop" };
 

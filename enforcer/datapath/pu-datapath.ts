@@ -9,16 +9,11 @@ export class PuDatapath {
   readonly description: PuDescription;
   readonly namespace: PodNamespace;
   readonly engine: Engine;
-  token: OwnToken;
+  /** Undefined until the first one has come: every handshake is refused so long. */
+  token: OwnToken | undefined;
 
-  constructor(
-    description: PuDescription,
-    token: OwnToken,
-    namespace: PodNamespace,
-    environment: EngineEnvironment,
-  ) {
+  constructor(description: PuDescription, namespace: PodNamespace, environment: EngineEnvironment) {
     this.description = description;
-    this.token = token;
     this.namespace = namespace;
     const { id, attributes, mtu } = description;
     this.engine = new Engine({ id, attributes, token: () => this.token, mtu }, environment);

@@ -86,7 +86,7 @@ class Worker {
         this.#attach(message);
         return;
       case "token":
-        this.#datapath.renewToken(message.puId, message.token);
+        this.#datapath.setToken(message.puId, message.token);
         return;
       case "detach":
         this.#datapath.detach(message.puId);
@@ -100,7 +100,7 @@ class Worker {
   #attach(message: Extract<ToWorker, { kind: "attach" }>): void {
     const puId = message.pu.id;
     try {
-      this.#datapath.attach(message.pu, message.token);
+      this.#datapath.attach(message.pu);
       this.#send({ kind: "attached", puId });
     } catch (error) {
       this.#send({

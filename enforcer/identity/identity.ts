@@ -33,9 +33,6 @@ export interface OwnToken {
   readonly attributes: Attributes;
 }
 
-/** An `OwnToken` as it crosses threads. The same type: nothing has to be converted. */
-export type TransferableToken = OwnToken;
-
 /** A peer's identity. Exists only after signature, times, trust domain, certificate and limits have all been verified. */
 export interface VerifiedIdentity {
   readonly suite: Suite;

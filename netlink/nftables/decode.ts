@@ -1,5 +1,5 @@
 /** What the kernel dumps back into the model. Source: linux/netfilter/nf_tables.h, nf_tables_compat.h, xt_NFQUEUE.h. */
-import { attributeList, Attributes, required, viewOf } from "../cursor.ts";
+import { Attributes, required, viewOf } from "../cursor.ts";
 import { type Decoded, decoding } from "../message.ts";
 import {
   bitwiseAttribute,
@@ -109,12 +109,12 @@ export function decodeChain(payload: Uint8Array): Decoded<FoundChain> {
 export function decodeRule(payload: Uint8Array, sets: SetsByName): Decoded<FoundRule> {
   return decoding(() => {
     const attributes = attributesOf(payload);
-    const expressions = attributeList(attributes.requiredBytes(ruleAttribute.expressions));
+    const expressions = attributes.requiredNests(ruleAttribute.expressions);
     return {
       family: familyOf(payload),
       table: attributes.requiredString(ruleAttribute.table),
       chain: attributes.requiredString(ruleAttribute.chain),
-      expressions: expressions.map(({ data }) => decodeExpression(data, sets)),
+      expressions: expressions.map((item) => decodeExpression(item, sets)),
     };
   });
 }
@@ -139,12 +139,13 @@ export function decodeSet(payload: Uint8Array): Decoded<FoundSet> {
 /** The elements that one NFT_MSG_NEWSETELEM carries; a set may take several. */
 export function decodeElements(payload: Uint8Array): Decoded<SetElement[]> {
   return decoding(() =>
-    attributeList(attributesOf(payload).requiredBytes(elementListAttribute.elements)).map(({ data }) => {
-      const element = new Attributes(data);
-      const flags = element.u32be(elementAttribute.flags) ?? 0;
-      const key = element.requiredNested(elementAttribute.key).requiredBytes(dataAttribute.value);
-      return { key, end: (flags & NFT_SET_ELEM_INTERVAL_END) !== 0 };
-    }),
+    attributesOf(payload)
+      .requiredNests(elementListAttribute.elements)
+      .map((element) => {
+        const flags = element.u32be(elementAttribute.flags) ?? 0;
+        const key = element.requiredNested(elementAttribute.key).requiredBytes(dataAttribute.value);
+        return { key, end: (flags & NFT_SET_ELEM_INTERVAL_END) !== 0 };
+      }),
   );
 }
 
@@ -190,16 +191,16 @@ function decodeDevices(hook: Attributes): string[] {
   const one = hook.string(hookAttribute.device);
   const list = hook
     .list(hookAttribute.devices)
-    .map(({ data }) => Buffer.from(data).toString().replace(/\0.*$/s, ""));
+    .map((name) => Buffer.from(name).toString().replace(/\0.*$/s, ""));
   return list.length > 0 || one === undefined ? list : [one];
 }
 
-function decodeExpression(data: Uint8Array, sets: SetsByName): Expression {
-  const item = new Attributes(data);
+function decodeExpression(item: Attributes, sets: SetsByName): Expression {
   const name = item.requiredString(expressionAttribute.name);
-  const raw = item.bytes(expressionAttribute.data) ?? new Uint8Array(0);
-  const known = decoders[name]?.(new Attributes(raw), sets);
-  return known ?? { kind: "unknown", name, data: raw.slice() };
+  const attributes = item.nested(expressionAttribute.data) ?? new Attributes(new Uint8Array(0));
+  const known = decoders[name]?.(attributes, sets);
+  if (known !== undefined) return known;
+  return { kind: "unknown", name, data: item.bytes(expressionAttribute.data)?.slice() ?? new Uint8Array(0) };
 }
 
 type Decoder = (attributes: Attributes, sets: SetsByName) => Expression | undefined;

@@ -97,12 +97,18 @@ export class Nftables {
 
   /** The table as the kernel has it, read from one state of the rule set; undefined if there is none. */
   read(family: Family, name: string): Table | undefined {
+    return this.readAll([{ family, name }])[0];
+  }
+
+  /** The tables as the kernel has them, all from one state of the rule set; undefined for one that isn't there. */
+  readAll(tables: readonly TableName[]): (Table | undefined)[] {
     for (let attempt = 0; attempt < readAttempts; attempt++) {
       const before = this.#generation();
-      const table = this.#readOnce(family, name);
-      if (this.#generation() === before) return table;
+      const found = tables.map(({ family, name }) => this.#readOnce(family, name));
+      if (this.#generation() === before) return found;
     }
-    throw new NetlinkError(`read table ${family} ${name}: changed ${readAttempts} times meanwhile`, EAGAIN);
+    const names = tables.map(({ family, name }) => `${family} ${name}`).join(", ");
+    throw new NetlinkError(`read table ${names}: changed ${readAttempts} times meanwhile`, EAGAIN);
   }
 
   /**

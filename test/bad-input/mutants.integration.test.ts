@@ -126,7 +126,8 @@ describe("a pod between hostile packets", () => {
     });
     const { id, attributes, mtu, current } = server.unit;
     if (current === undefined) throw new Error("no token");
-    made.attach({ id, attributes, interfaceName: "eth0", mtu, netnsFd: pod.fd }, current);
+    made.attach({ id, attributes, interfaceName: "eth0", mtu, netnsFd: pod.fd });
+    made.setToken(id, current);
     return made;
   }
 

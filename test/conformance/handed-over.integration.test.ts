@@ -13,6 +13,7 @@ import { runAll } from "../../conformance/runner.ts";
 import { HandoverServer } from "../../enforcer/control/handover.ts";
 import { performCalls } from "../../enforcer/daemon/handed-calls.ts";
 import { Logger } from "../../enforcer/telemetry/log.ts";
+import { connectControl } from "../../plugin/control-client.ts";
 import { getPeerCredentials } from "../../netlink/netns.ts";
 import { pluginBinary } from "../harness/binaries.ts";
 
@@ -23,7 +24,7 @@ const performed = new Set<string | undefined>();
 
 /** Takes calls over beside a case's fake enforcer. */
 async function takeCalls(socket: string): Promise<() => void> {
-  const perform = performCalls(socket);
+  const perform = performCalls(socket, connectControl);
   const server = await HandoverServer.listen({
     controlPath: socket,
     perform: async (call, gone) => {

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -73,6 +73,17 @@ describe("ADD", () => {
     expect(table.list()).toMatchObject([
       { ...key, id, netnsCookie: "7", enforcedSince: "2026-01-01T00:00:00.000Z" },
     ]);
+  });
+
+  test("whose record can't be written is refused at enforce, and nothing of it stays", async () => {
+    namespaces.make("/ns/a", "7");
+    expect(await table.add(addRequest("a"), owner)).toMatchObject({ ok: true });
+    rmSync(folder, { recursive: true });
+    expect(await table.enforce(id, owner)).toMatchObject({ ok: false, error: { code: 105 } });
+    mkdirSync(folder, { mode: 0o700 });
+    expect([host.attached.size, host.guarded.size, namespaces.opened.size]).toEqual([0, 0, 0]);
+    expect(await table.enforce(id, owner)).toMatchObject({ ok: false, error: { code: 102 } });
+    expect(table.list()).toEqual([]);
   });
 
   test("adds the attributes that only the enforcer may say", async () => {

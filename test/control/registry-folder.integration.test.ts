@@ -53,10 +53,10 @@ test("an id is the first 16 hex digits of SHA-256 over network, container and in
   expect(puIdOf({ network: "net", containerId: "abc", ifname: "eth0" })).toBe("b72bfe70b7a5c99e");
 });
 
-test("a record survives writing and reading; the folder is 0700 and files are 0600", () => {
+test("a record survives writing and reading; the folder is 0700 and files are 0600", async () => {
   const folder = RegistryFolder.open(path);
-  folder.write(record("a"));
-  folder.write(record("a"));
+  await folder.write(record("a"));
+  await folder.write(record("a"));
   expect(folder.load()).toEqual([{ ok: true, record: record("a") }]);
   expect(statSync(path).mode & 0o777).toBe(0o700);
   expect(statSync(join(path, `${record("a").id}.json`)).mode & 0o777).toBe(0o600);
@@ -81,10 +81,10 @@ test.each<[string, (text: string) => string]>([
   expect(decodeRecord(change(encodeRecord(record("a")))).ok).toBe(false);
 });
 
-test("files that aren't ours, or not what they say, are problems; the others go on", () => {
+test("files that aren't ours, or not what they say, are problems; the others go on", async () => {
   const folder = RegistryFolder.open(path);
   const names = ["good", "cut", "foreign", "open", "moved", "link", "big"];
-  for (const name of names) folder.write(record(name));
+  for (const name of names) await folder.write(record(name));
   const file = (name: string): string => join(path, `${record(name).id}.json`);
   writeFileSync(file("cut"), readFileSync(file("cut"), "utf8").slice(0, 40));
   writeFileSync(file("cut").replace("json", "copy"), "");
@@ -114,32 +114,32 @@ test("files that aren't ours, or not what they say, are problems; the others go 
   expect(readdirSync(path)).not.toContain(`.${record("good").id}.json.new`);
 });
 
-test("on a full disk a record is refused whole: no part of it stays, and the one before does", () => {
+test("on a full disk a record is refused whole: no part of it stays, and the one before does", async () => {
   mkdirSync(path, { mode: 0o700 });
   execFileSync("mount", ["-t", "tmpfs", "-o", "size=16k,mode=700", "none", path]);
   try {
     const folder = RegistryFolder.open(path);
-    folder.write(record("a"));
+    await folder.write(record("a"));
     // One page is left: room for a record, and none for its copy.
     writeFileSync(join(path, "filler"), Buffer.alloc(4096));
     const files = readdirSync(path).sort();
-    expect(() => folder.write(record("b"))).toThrow(/ENOSPC/);
+    await expect(folder.write(record("b"))).rejects.toThrow(/ENOSPC/);
     const newer = { ...record("a"), mtu: 1400 };
-    expect(() => folder.write(newer)).toThrow(/ENOSPC/);
+    await expect(folder.write(newer)).rejects.toThrow(/ENOSPC/);
     expect(readdirSync(path).sort()).toEqual(files);
     expect(folder.load()).toEqual([{ ok: true, record: record("a") }]);
     rmSync(join(path, "filler"));
-    folder.write(newer);
+    await folder.write(newer);
     expect(folder.load()).toEqual([{ ok: true, record: newer }]);
   } finally {
     execFileSync("umount", [path]);
   }
 });
 
-test("a damaged record is restored from its copy; a copy alone is none", () => {
+test("a damaged record is restored from its copy; a copy alone is none", async () => {
   const folder = RegistryFolder.open(path);
-  folder.write(record("a"));
-  folder.write(record("b"));
+  await folder.write(record("a"));
+  await folder.write(record("b"));
   writeFileSync(join(path, `${record("a").id}.json`), "");
   rmSync(join(path, `${record("b").id}.json`));
   expect(folder.load()).toEqual([{ ok: true, record: record("a"), damage: "not JSON, or cut short" }]);

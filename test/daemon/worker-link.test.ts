@@ -36,8 +36,8 @@ beforeEach(() => {
 });
 
 test("each request is settled by its own answer", async () => {
-  const attaching = link.attach(pu, token);
-  const other = link.attach({ ...pu, id: "b" }, token);
+  const attaching = link.attach(pu);
+  const other = link.attach({ ...pu, id: "b" });
   const detaching = link.detach("c");
   thread.emit("message", { kind: "attachFailed", puId: "b", message: "EBUSY" });
   thread.emit("message", { kind: "detached", puId: "c" });
@@ -49,7 +49,7 @@ test("each request is settled by its own answer", async () => {
 });
 
 test("a death fails what waits, and is told once", async () => {
-  const attaching = link.attach(pu, token);
+  const attaching = link.attach(pu);
   thread.emit("error", new Error("boom"));
   thread.emit("exit", 1);
   await expect(attaching).rejects.toMatchObject({ code: "unreachable" });

@@ -1,14 +1,8 @@
 /** The one reader and writer of attributes: round trips, cut input, hostile lengths. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import {
-  AttributeCursor,
-  attributeList,
-  Attributes,
-  Malformed,
-  MessageWriter,
-  viewOf,
-} from "../../netlink/cursor.ts";
+import { AttributeCursor, Attributes, Malformed, MessageWriter, viewOf } from "../../netlink/cursor.ts";
+import { attributeList } from "./attribute-list.ts";
 
 const attributes = fc.array(
   fc.record({ type: fc.integer({ min: 0, max: 0x3fff }), data: fc.uint8Array({ maxLength: 40 }) }),
@@ -25,6 +19,12 @@ test("what is written is read", () => {
   fc.assert(
     fc.property(attributes, (list) => {
       expect(attributeList(write(list))).toEqual(list);
+      const read = new Attributes(write(list));
+      expect(read.types()).toEqual(list.map(({ type }) => type));
+      for (const { type } of list) {
+        const last = list.findLast((attribute) => attribute.type === type);
+        expect(read.requiredBytes(type)).toEqual(last?.data);
+      }
     }),
   );
 });
@@ -39,7 +39,7 @@ test("every strict prefix is malformed, unless it ends with an attribute or in i
         for (let length = end; length <= ((end + 3) & ~3); length++) clean.add(length);
       });
       for (let length = 0; length < whole.length; length++) {
-        const read = (): unknown => attributeList(whole.subarray(0, length));
+        const read = (): unknown => new Attributes(whole.subarray(0, length));
         if (clean.has(length)) expect(read).not.toThrow();
         else expect(read).toThrow(Malformed);
       }
@@ -68,7 +68,7 @@ test.each([
   ["longer than what is there", [9, 0, 1, 0, 1, 2, 3, 4]],
   ["with the largest length", [0xff, 0xff, 1, 0, 1, 2, 3, 4]],
 ])("an attribute %s is malformed", (_, bytes) => {
-  expect(() => attributeList(Uint8Array.from(bytes))).toThrow(Malformed);
+  expect(() => new Attributes(Uint8Array.from(bytes))).toThrow(Malformed);
 });
 
 test("a number of another size than its type's is malformed", () => {

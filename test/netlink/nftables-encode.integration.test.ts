@@ -1,6 +1,7 @@
 /** Our batch against the bytes that nft makes of the same rules. */
 import { expect, test } from "vitest";
-import { attributeList, Attributes, MessageWriter } from "../../netlink/cursor.ts";
+import { Attributes, MessageWriter } from "../../netlink/cursor.ts";
+import { attributeList } from "./attribute-list.ts";
 import { decodeMessages, type Message } from "../../netlink/message.ts";
 import { BatchEncoder } from "../../netlink/nftables/encode.ts";
 import { messagesOfNft, type SentMessage } from "./nft-messages.ts";
