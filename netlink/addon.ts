@@ -19,7 +19,7 @@ export interface Addon {
   send(fd: number, buffer: Uint8Array, offset: number, length: number): number;
   sendBatch(fd: number, buffer: Uint8Array, ranges: Uint32Array, address: Uint8Array, scope: number): number;
   waitReadable(fd: number, timeoutMs: number): number;
-  createPoller(onReady: (count: number) => void, ready: Uint32Array): NativePoller | number;
+  createPoller(onReady: (count: number) => void, ready: Uint32Array, lingers: 0 | 1): NativePoller | number;
   pollerAdd(poller: NativePoller, fd: number, token: number): number;
   pollerRemove(poller: NativePoller, fd: number): number;
   pollerRef(poller: NativePoller, keepsLoopAlive: 0 | 1): number;

@@ -4,6 +4,15 @@ import { checked, NetlinkError } from "./error.ts";
 
 const readyMax = 256;
 
+export interface PollerOptions {
+  /**
+   * Wait for the next descriptor where the last one was served, instead of in the event loop: the reader is woken sooner. Timers,
+   * immediates, messages and whatever the loop watches already get their turn as ever. For threads that begin nothing new in the
+   * loop (a connection, a server) from this poller's callbacks: that would wait for the next of the others.
+   */
+  readonly lingers?: boolean;
+}
+
 /**
  * One epoll over any number of descriptors, level-triggered: what isn't read is told again. At most 256 tokens come at
  * once. It keeps the event loop alive until `unref` or `close`.
@@ -13,8 +22,12 @@ export class Poller {
   #native: NativePoller | undefined;
 
   /** `tokens` is the poller's own and holds `count` of them, until the callback returns. */
-  constructor(onReady: (tokens: Uint32Array, count: number) => void) {
-    const native = addon().createPoller((count) => onReady(this.#ready, count), this.#ready);
+  constructor(
+    onReady: (tokens: Uint32Array, count: number) => void,
+    { lingers = false }: PollerOptions = {},
+  ) {
+    const call = (count: number): void => onReady(this.#ready, count);
+    const native = addon().createPoller(call, this.#ready, lingers ? 1 : 0);
     if (typeof native === "number") throw new NetlinkError("create a poller", -native);
     this.#native = native;
   }

@@ -28,9 +28,10 @@ export function renderEgress(name: string, interfaces: readonly string[], egress
   const own4 = egress.addresses.filter(({ length }) => length === 4);
   const { interfaceNames: devices = interfaces } = egress;
   const hook = { type: "filter", hook: "egress", priority: 0, policy: "drop", devices } as const;
+  // What has a route is nearly everything.
   const rules = [
-    netdevRule(match.arpSenderIp([unspecified4, ...own4]), action.accept()),
     netdevRule(match.hasRoute(), action.goto(stackName)),
+    netdevRule(match.arpSenderIp([unspecified4, ...own4]), action.accept()),
   ];
   return { family: "netdev", name, chains: [{ name: egressName, hook, rules }, renderStack(own4, egress)] };
 }
@@ -40,9 +41,15 @@ const stackName = "stack";
 
 function renderStack(own4: readonly Uint8Array[], { seal, addresses, linkLocals }: EgressParameters): Chain {
   const own6 = addresses.filter(({ length }) => length === 16);
+  // The address that nearly every packet has is compared before a set is looked through.
+  const usual = [
+    ...own4.slice(0, 1).map((address) => match.ip4Source(hosts([address]))),
+    ...own6.slice(0, 1).map((address) => match.ip6Source(hosts([address]))),
+  ];
   const rules = [
     netdevRule(match.markIsNot(seal), action.drop()),
     netdevRule(action.setMark(0)),
+    ...usual.map((source) => netdevRule(source, action.accept())),
     netdevRule(match.ip4Source(hosts([unspecified4, ...own4])), action.accept()),
     netdevRule(match.ip6Source(hosts([unspecified6, ...own6, ...linkLocals])), action.accept()),
     netdevRule(action.drop()),

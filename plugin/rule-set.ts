@@ -159,9 +159,13 @@ function renderIn(interfaces: readonly string[], mark: MarkLayout): Chain {
   ]);
 }
 
-/** A chain of its own: a packet that the reader accepted goes on at the next chain, not at the next rule. */
+/**
+ * A chain of its own: a packet that the reader accepted goes on at the next chain, not at the next rule. What no reader saw, nearly
+ * everything, has no mark.
+ */
 function renderInSave(interfaces: readonly string[], mark: MarkLayout): Chain {
   return base("in_save", "prerouting", -149, "accept", [
+    rule(match.markIs(0), action.accept()),
     rule(notFrom(interfaces), action.accept()),
     rule(match.mark(mark.stateMask, mark.authorised), action.jump("save")),
     rule(action.keepMark(mark.others)),
@@ -202,9 +206,9 @@ function renderOut(interfaces: readonly string[], mark: MarkLayout, onLink: read
 }
 
 function renderOutSave(interfaces: readonly string[], mark: MarkLayout): Chain {
+  const authorised = match.mark(mark.stateMask, mark.authorised);
   return base("out_save", "postrouting", 201, "accept", [
-    rule(notTo(interfaces), action.accept()),
-    rule(match.mark(mark.stateMask, mark.authorised), action.jump("save")),
+    rule(authorised, to(interfaces), action.jump("save")),
   ]);
 }
 

@@ -91,7 +91,7 @@ export class Datapath {
       },
       clock.now(),
     );
-    this.#poller = new Poller((tokens, count) => this.#serve(tokens, count));
+    this.#poller = new Poller((tokens, count) => this.#serve(tokens, count), { lingers: true });
   }
 
   /** What the PUs of this node are. */

@@ -440,8 +440,12 @@ struct poller {
   napi_async_context context;
   napi_async_cleanup_hook_handle cleanup;
   int epoll;
+  int lingers;
   int closing;
 };
+
+/* The event loop's own descriptor among those of a poller that lingers: no token, which has 32 bits. */
+static const uint64_t the_loop = 1ull << 32;
 
 static void poller_closed(uv_handle_t *handle) {
   struct poller *poller = (struct poller *)handle;
@@ -465,18 +469,22 @@ static void poller_cleanup(napi_async_cleanup_hook_handle hook, void *data) {
   close_poller(data);
 }
 
-/* Copies the tokens of what is ready; returns how many. */
-static int collect_ready(struct poller *poller, napi_value array) {
+/* Copies the tokens of what is ready; returns how many. The event loop counts apart. */
+static int collect_ready(struct poller *poller, int timeout_ms, napi_value array, int *is_loop_ready) {
   struct epoll_event events[READY_MAX];
   struct view tokens;
   if (!typed_array(poller->env, array, napi_uint32_array, &tokens) || tokens.length < READY_MAX) return 0;
-  int count = epoll_wait(poller->epoll, events, READY_MAX, 0);
-  for (int i = 0; i < count; i++) ((uint32_t *)tokens.data)[i] = events[i].data.u32;
-  return count;
+  int found = 0, count = epoll_wait(poller->epoll, events, READY_MAX, timeout_ms);
+  *is_loop_ready = 0;
+  for (int i = 0; i < count; i++) {
+    if (events[i].data.u64 == the_loop) *is_loop_ready = 1;
+    else ((uint32_t *)tokens.data)[found++] = events[i].data.u32;
+  }
+  return found;
 }
 
-/* One call into JavaScript for all that is ready; 0 if nothing is, or if the poller was closed. */
-static int serve_ready(struct poller *poller) {
+/* One call into JavaScript for all that is ready within the time; 0 if nothing is, or if the poller was closed. */
+static int serve_ready(struct poller *poller, int timeout_ms, int *is_loop_ready) {
   napi_env env = poller->env;
   napi_handle_scope scope;
   if (poller->closing || napi_open_handle_scope(env, &scope) != napi_ok) return 0;
@@ -484,7 +492,7 @@ static int serve_ready(struct poller *poller) {
   napi_get_reference_value(env, poller->on_ready, &callback);
   napi_get_reference_value(env, poller->ready_array, &array);
   napi_get_global(env, &global);
-  int count = collect_ready(poller, array);
+  int count = collect_ready(poller, timeout_ms, array, is_loop_ready);
   if (count > 0) {
     napi_create_int32(env, count, &count_value);
     napi_value call[] = {count_value};
@@ -498,14 +506,42 @@ static int serve_ready(struct poller *poller) {
   return count > 0;
 }
 
+static void poller_ready(uv_poll_t *handle, int status, int events);
+
+/*
+ * Waits here for more, instead of in the event loop, until that has something to do itself. Two things are saved for each packet: the
+ * loop's own work, and the way by which a thread is woken: whoever sends to a socket that an epoll holds tells the scheduler that it is
+ * about to wait, and the reader may start at once where it ran; through an epoll in an epoll, as in the loop, that hint is lost
+ * (fs/eventpoll.c, ep_poll_callback). An epoll can't hold one that holds it, so the two change places meanwhile.
+ */
+static void linger(struct poller *poller) {
+  uv_loop_t *loop = poller->handle.loop;
+  struct epoll_event event = {.events = EPOLLIN, .data.u64 = the_loop};
+  int is_loop_ready = 0, rounds_of_loop = 0, timeout_ms, served;
+  uv_poll_stop(&poller->handle);
+  if (epoll_ctl(poller->epoll, EPOLL_CTL_ADD, uv_backend_fd(loop), &event) == 0) {
+    do {
+      uv_update_time(loop);
+      timeout_ms = uv_backend_timeout(loop);
+      served = timeout_ms != 0 && serve_ready(poller, timeout_ms, &is_loop_ready);
+      rounds_of_loop += is_loop_ready;
+    } while (served && !poller->closing && rounds_of_loop < ROUNDS_MAX);
+    epoll_ctl(poller->epoll, EPOLL_CTL_DEL, uv_backend_fd(loop), NULL);
+  }
+  if (!poller->closing) uv_poll_start(&poller->handle, UV_READABLE, poller_ready);
+}
+
 /*
  * What a callback does (an accepted SYN, whose answer is queued at once) often makes something else ready: it is cheaper to look again
  * than to go back to the event loop and come here anew. Other handles of the loop get their turn after a few rounds.
  */
 static void poller_ready(uv_poll_t *handle, int status, int events) {
+  struct poller *poller = (struct poller *)handle;
+  int is_loop_ready;
   (void)status;
   (void)events;
-  for (int round = 0; round < ROUNDS_MAX && serve_ready((struct poller *)handle); round++);
+  for (int round = 0; round < ROUNDS_MAX && serve_ready(poller, 0, &is_loop_ready); round++);
+  if (poller->lingers && !poller->closing) linger(poller);
 }
 
 /* Once the handle is initialised, a failure ends by way of close_poller, which frees everything. */
@@ -517,18 +553,20 @@ static int start_poller(napi_env env, struct poller *poller) {
   return uv_poll_init(loop, &poller->handle, poller->epoll);
 }
 
-/* createPoller(onReady: (count) => void, ready: Uint32Array(256)) → external, or a negative errno */
+/* createPoller(onReady: (count) => void, ready: Uint32Array(256), lingers: 0 | 1) → external, or a negative errno */
 static napi_value create_poller(napi_env env, napi_callback_info info) {
-  napi_value values[2], name, result;
+  napi_value values[3], name, result;
+  int32_t lingers;
   struct view ready;
   napi_valuetype type;
-  if (!arguments(env, info, 2, values)) return wrong_arguments(env);
+  if (!arguments(env, info, 3, values) || !integers(env, values + 2, 1, &lingers)) return wrong_arguments(env);
   if (napi_typeof(env, values[0], &type) != napi_ok || type != napi_function) return wrong_arguments(env);
   if (!typed_array(env, values[1], napi_uint32_array, &ready) || ready.length < READY_MAX) return wrong_arguments(env);
 
   struct poller *poller = calloc(1, sizeof *poller);
   if (poller == NULL) return number(env, -ENOMEM);
   poller->env = env;
+  poller->lingers = lingers;
   int failed = start_poller(env, poller);
   if (failed != 0) {
     if (poller->epoll >= 0) close(poller->epoll);
@@ -560,7 +598,7 @@ static napi_value poller_add(napi_env env, napi_callback_info info) {
   if (!arguments(env, info, 3, values) || !integers(env, values + 1, 1, &fd)) return wrong_arguments(env);
   struct poller *poller = poller_argument(env, values[0]);
   if (poller == NULL || napi_get_value_uint32(env, values[2], &token) != napi_ok) return wrong_arguments(env);
-  struct epoll_event event = {.events = EPOLLIN, .data.u32 = token};
+  struct epoll_event event = {.events = EPOLLIN, .data.u64 = token};
   return number(env, or_errno(epoll_ctl(poller->epoll, EPOLL_CTL_ADD, fd, &event)));
 }
 

@@ -79,8 +79,15 @@ describe("renderRuleSet", () => {
       }
       const table = only(renderRuleSet({ ...usual, interfaceNames }));
       for (const name of ["in_raw", "in", "in_save", "out", "out_save"]) {
-        const [first] = table.chains.find((chain) => chain.name === name)?.rules ?? [];
-        expect(first?.expressions[1]?.kind).toBe(interfaceNames.length === 1 ? "compare" : "lookup");
+        const rules = table.chains.find((chain) => chain.name === name)?.rules ?? [];
+        const matches = rules.flatMap(({ expressions }) =>
+          expressions.flatMap(({ kind, ...expression }, index) =>
+            kind === "metaLoad" && /^[io]ifname$/.test(String((expression as { key?: string }).key))
+              ? [expressions[index + 1]?.kind]
+              : [],
+          ),
+        );
+        expect(matches).toEqual([interfaceNames.length === 1 ? "compare" : "lookup"]);
       }
     },
   );
