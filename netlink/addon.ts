@@ -19,10 +19,11 @@ export interface Addon {
   send(fd: number, buffer: Uint8Array, offset: number, length: number): number;
   sendBatch(fd: number, buffer: Uint8Array, ranges: Uint32Array, address: Uint8Array, scope: number): number;
   waitReadable(fd: number, timeoutMs: number): number;
-  createPoller(onReady: (count: number) => void, ready: Uint32Array, lingers: 0 | 1): NativePoller | number;
+  createPoller(onReady: (count: number) => void, ready: Uint32Array): NativePoller | number;
   pollerAdd(poller: NativePoller, fd: number, token: number): number;
   pollerRemove(poller: NativePoller, fd: number): number;
   pollerRef(poller: NativePoller, keepsLoopAlive: 0 | 1): number;
+  pollerNext(poller: NativePoller, ready: Uint32Array): number;
   pollerClose(poller: NativePoller): number;
   releaseUnusedMemory(): number;
 }

@@ -7,8 +7,8 @@ const readyMax = 256;
 export interface PollerOptions {
   /**
    * Wait for the next descriptor where the last one was served, instead of in the event loop: the reader is woken sooner. Timers,
-   * immediates, messages and whatever the loop watches already get their turn as ever. For threads that begin nothing new in the
-   * loop (a connection, a server) from this poller's callbacks: that would wait for the next of the others.
+   * immediates, messages and whatever the loop watches already get their turn as ever. What else a callback leaves behind (promises'
+   * continuations, a connection to be opened) waits for the next of these.
    */
   readonly lingers?: boolean;
 }
@@ -26,8 +26,9 @@ export class Poller {
     onReady: (tokens: Uint32Array, count: number) => void,
     { lingers = false }: PollerOptions = {},
   ) {
-    const call = (count: number): void => onReady(this.#ready, count);
-    const native = addon().createPoller(call, this.#ready, lingers ? 1 : 0);
+    const native = addon().createPoller((count) => {
+      for (let ready = count; ready > 0; ready = lingers ? this.#next() : 0) onReady(this.#ready, ready);
+    }, this.#ready);
     if (typeof native === "number") throw new NetlinkError("create a poller", -native);
     this.#native = native;
   }
@@ -53,6 +54,11 @@ export class Poller {
   close(): void {
     if (this.#native !== undefined) addon().pollerClose(this.#native);
     this.#native = undefined;
+  }
+
+  /** How many are ready next; 0: the event loop's turn. */
+  #next(): number {
+    return this.#native === undefined ? 0 : addon().pollerNext(this.#native, this.#ready);
   }
 
   #open(): NativePoller {

@@ -3,6 +3,8 @@ export class LruMap<Key, Value> {
   /** In order of use, the latest last (Map keeps the order of insertion). */
   readonly #entries = new Map<Key, Value>();
   readonly #limit: number;
+  /** The key used last, which is in its place already: connections of one pair often come one after another. */
+  #latest: Key | undefined;
 
   constructor(limit: number) {
     this.#limit = limit;
@@ -14,15 +16,17 @@ export class LruMap<Key, Value> {
 
   get(key: Key): Value | undefined {
     const value = this.#entries.get(key);
-    if (value === undefined) return undefined;
+    if (value === undefined || key === this.#latest) return value;
     this.#entries.delete(key);
     this.#entries.set(key, value);
+    this.#latest = key;
     return value;
   }
 
   set(key: Key, value: Value): void {
     this.#entries.delete(key);
     this.#entries.set(key, value);
+    this.#latest = key;
     if (this.#entries.size > this.#limit) this.#deleteOldest();
   }
 

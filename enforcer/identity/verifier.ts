@@ -2,6 +2,7 @@
 import { createSecretKey, diffieHellman, hash, type KeyObject } from "node:crypto";
 import type { Reason } from "../reason.ts";
 import { LruMap } from "./lru-map.ts";
+import { RecentNames } from "./recent-names.ts";
 import { maximumCertificateBytes, maximumTokenBytes } from "./claims.ts";
 import type {
   DeriveKeys,
@@ -59,6 +60,8 @@ export class IdentityCache {
   readonly #verified: LruMap<string, VerifyResult & { ok: true }>;
   readonly #refused: LruMap<string, CachedRefusal>;
   readonly #pairs: LruMap<string, Pair>;
+  /** Of verified tokens. */
+  readonly #names = new RecentNames();
   #trust: TrustSnapshot;
   #verifier: TokenVerifier;
 
@@ -73,16 +76,19 @@ export class IdentityCache {
     this.#pairs = new LruMap(limits.pairs);
   }
 
-  /** The answer that is cached, or undefined: then hold the packet, and call `verify` under the budget. One hash, no asymmetric work. */
+  /** The answer that is cached, or undefined: then hold the packet, and call `verify` under the budget. One hash at most, no asymmetric work. */
   lookup(
     suite: Suite,
     token: Uint8Array,
     certificates: readonly Uint8Array[],
     nowWallMs: number,
   ): VerifyResult | undefined {
-    const name = nameOf(suite, token, certificates);
+    const known = this.#names.find(suite, token, certificates);
+    const name = known ?? nameOf(suite, token, certificates);
     if (name === undefined) return tooLarge;
-    return this.#cached(name, nowWallMs);
+    const cached = this.#cached(name, nowWallMs);
+    if (known === undefined && cached?.ok === true) this.#names.remember(suite, token, certificates, name);
+    return cached;
   }
 
   /** Verifies and caches the answer, refusals too. Asymmetric work only where `lookup` gives undefined. */

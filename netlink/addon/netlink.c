@@ -440,7 +440,8 @@ struct poller {
   napi_async_context context;
   napi_async_cleanup_hook_handle cleanup;
   int epoll;
-  int lingers;
+  int is_lingering;
+  int rounds_of_loop; /* in which the event loop had something to do as well */
   int closing;
 };
 
@@ -483,8 +484,8 @@ static int collect_ready(struct poller *poller, int timeout_ms, napi_value array
   return found;
 }
 
-/* One call into JavaScript for all that is ready within the time; 0 if nothing is, or if the poller was closed. */
-static int serve_ready(struct poller *poller, int timeout_ms, int *is_loop_ready) {
+/* One call into JavaScript for all that is ready; 0 if nothing is, or if the poller was closed. */
+static int serve_ready(struct poller *poller) {
   napi_env env = poller->env;
   napi_handle_scope scope;
   if (poller->closing || napi_open_handle_scope(env, &scope) != napi_ok) return 0;
@@ -492,7 +493,7 @@ static int serve_ready(struct poller *poller, int timeout_ms, int *is_loop_ready
   napi_get_reference_value(env, poller->on_ready, &callback);
   napi_get_reference_value(env, poller->ready_array, &array);
   napi_get_global(env, &global);
-  int count = collect_ready(poller, timeout_ms, array, is_loop_ready);
+  int is_loop_ready, count = collect_ready(poller, 0, array, &is_loop_ready);
   if (count > 0) {
     napi_create_int32(env, count, &count_value);
     napi_value call[] = {count_value};
@@ -506,30 +507,7 @@ static int serve_ready(struct poller *poller, int timeout_ms, int *is_loop_ready
   return count > 0;
 }
 
-static void poller_ready(uv_poll_t *handle, int status, int events);
-
-/*
- * Waits here for more, instead of in the event loop, until that has something to do itself. Two things are saved for each packet: the
- * loop's own work, and the way by which a thread is woken: whoever sends to a socket that an epoll holds tells the scheduler that it is
- * about to wait, and the reader may start at once where it ran; through an epoll in an epoll, as in the loop, that hint is lost
- * (fs/eventpoll.c, ep_poll_callback). An epoll can't hold one that holds it, so the two change places meanwhile.
- */
-static void linger(struct poller *poller) {
-  uv_loop_t *loop = poller->handle.loop;
-  struct epoll_event event = {.events = EPOLLIN, .data.u64 = the_loop};
-  int is_loop_ready = 0, rounds_of_loop = 0, timeout_ms, served;
-  uv_poll_stop(&poller->handle);
-  if (epoll_ctl(poller->epoll, EPOLL_CTL_ADD, uv_backend_fd(loop), &event) == 0) {
-    do {
-      uv_update_time(loop);
-      timeout_ms = uv_backend_timeout(loop);
-      served = timeout_ms != 0 && serve_ready(poller, timeout_ms, &is_loop_ready);
-      rounds_of_loop += is_loop_ready;
-    } while (served && !poller->closing && rounds_of_loop < ROUNDS_MAX);
-    epoll_ctl(poller->epoll, EPOLL_CTL_DEL, uv_backend_fd(loop), NULL);
-  }
-  if (!poller->closing) uv_poll_start(&poller->handle, UV_READABLE, poller_ready);
-}
+static void stop_lingering(struct poller *poller);
 
 /*
  * What a callback does (an accepted SYN, whose answer is queued at once) often makes something else ready: it is cheaper to look again
@@ -537,11 +515,33 @@ static void linger(struct poller *poller) {
  */
 static void poller_ready(uv_poll_t *handle, int status, int events) {
   struct poller *poller = (struct poller *)handle;
-  int is_loop_ready;
   (void)status;
   (void)events;
-  for (int round = 0; round < ROUNDS_MAX && serve_ready(poller, 0, &is_loop_ready); round++);
-  if (poller->lingers && !poller->closing) linger(poller);
+  for (int round = 0; round < ROUNDS_MAX && serve_ready(poller); round++);
+  stop_lingering(poller);
+}
+
+/*
+ * Between these two, the next descriptors are waited for here instead of in the event loop, until that has something to do itself. Two
+ * things are saved for each packet: the loop's own work, and the way by which a thread is woken. Whoever sends to a socket that an epoll
+ * holds tells the scheduler that it is about to wait, and the reader may start at once where it ran; through an epoll in an epoll, as in
+ * the loop, that hint is lost (fs/eventpoll.c, ep_poll_callback). An epoll can't hold one that holds it, so the two change places.
+ */
+static int start_lingering(struct poller *poller) {
+  struct epoll_event event = {.events = EPOLLIN, .data.u64 = the_loop};
+  if (poller->closing) return 0;
+  if (poller->is_lingering) return 1;
+  uv_poll_stop(&poller->handle);
+  poller->is_lingering = 1;
+  poller->rounds_of_loop = 0;
+  return epoll_ctl(poller->epoll, EPOLL_CTL_ADD, uv_backend_fd(poller->handle.loop), &event) == 0;
+}
+
+static void stop_lingering(struct poller *poller) {
+  if (!poller->is_lingering || poller->closing) return;
+  epoll_ctl(poller->epoll, EPOLL_CTL_DEL, uv_backend_fd(poller->handle.loop), NULL);
+  uv_poll_start(&poller->handle, UV_READABLE, poller_ready);
+  poller->is_lingering = 0;
 }
 
 /* Once the handle is initialised, a failure ends by way of close_poller, which frees everything. */
@@ -553,20 +553,18 @@ static int start_poller(napi_env env, struct poller *poller) {
   return uv_poll_init(loop, &poller->handle, poller->epoll);
 }
 
-/* createPoller(onReady: (count) => void, ready: Uint32Array(256), lingers: 0 | 1) → external, or a negative errno */
+/* createPoller(onReady: (count) => void, ready: Uint32Array(256)) → external, or a negative errno */
 static napi_value create_poller(napi_env env, napi_callback_info info) {
-  napi_value values[3], name, result;
-  int32_t lingers;
+  napi_value values[2], name, result;
   struct view ready;
   napi_valuetype type;
-  if (!arguments(env, info, 3, values) || !integers(env, values + 2, 1, &lingers)) return wrong_arguments(env);
+  if (!arguments(env, info, 2, values)) return wrong_arguments(env);
   if (napi_typeof(env, values[0], &type) != napi_ok || type != napi_function) return wrong_arguments(env);
   if (!typed_array(env, values[1], napi_uint32_array, &ready) || ready.length < READY_MAX) return wrong_arguments(env);
 
   struct poller *poller = calloc(1, sizeof *poller);
   if (poller == NULL) return number(env, -ENOMEM);
   poller->env = env;
-  poller->lingers = lingers;
   int failed = start_poller(env, poller);
   if (failed != 0) {
     if (poller->epoll >= 0) close(poller->epoll);
@@ -624,6 +622,29 @@ static napi_value poller_ref(napi_env env, napi_callback_info info) {
   return number(env, 0);
 }
 
+/*
+ * pollerNext(poller, ready: Uint32Array(256)) → how many are ready: waits for some. 0: the event loop's turn. To be called from the poller's
+ * own callback, until it gives 0.
+ */
+static napi_value poller_next(napi_env env, napi_callback_info info) {
+  napi_value values[2];
+  if (!arguments(env, info, 2, values)) return wrong_arguments(env);
+  struct poller *poller = poller_argument(env, values[0]);
+  if (poller == NULL) return wrong_arguments(env);
+  int is_loop_ready = 0, count = 0;
+  if (start_lingering(poller)) {
+    uv_update_time(poller->handle.loop);
+    int timeout_ms = uv_backend_timeout(poller->handle.loop);
+    if (timeout_ms != 0) count = collect_ready(poller, timeout_ms, values[1], &is_loop_ready);
+    poller->rounds_of_loop += is_loop_ready;
+  }
+  if (count <= 0 || poller->rounds_of_loop >= ROUNDS_MAX) {
+    stop_lingering(poller);
+    return number(env, 0);
+  }
+  return number(env, count);
+}
+
 /* pollerClose(poller): the poller must not be used again */
 static napi_value poller_close(napi_env env, napi_callback_info info) {
   napi_value values[1];
@@ -671,7 +692,7 @@ NAPI_MODULE_INIT() {
       {"setOption", set_option},     {"getOption", get_option},       {"receive", receive},
       {"send", send_js},             {"sendBatch", send_batch},       {"waitReadable", wait_readable},
       {"createPoller", create_poller}, {"pollerAdd", poller_add},     {"pollerRemove", poller_remove},
-      {"pollerRef", poller_ref},     {"pollerClose", poller_close},  {"releaseUnusedMemory", release_unused_memory},
+      {"pollerRef", poller_ref},     {"pollerNext", poller_next},     {"pollerClose", poller_close},  {"releaseUnusedMemory", release_unused_memory},
   };
   struct owned *owned = calloc(1, sizeof *owned);
   if (owned == NULL || napi_set_instance_data(env, owned, close_owned, NULL) != napi_ok) {
