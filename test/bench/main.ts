@@ -22,7 +22,7 @@ interface Plan {
 }
 
 const full: Plan = {
-  connect: { rounds: 7, seconds: 2.5, singles: 12, warmUpSeconds: 8, bulkRounds: 13, bulkSeconds: 2 },
+  connect: { rounds: 7, seconds: 2.5, singles: 12, warmUpSeconds: 8, bulkRounds: 24, bulkSeconds: 1 },
   loss: { rounds: 5, connections: 1_600 },
   dense: { pods: 250, rounds: 5, seconds: 3, floodSeconds: 300 },
   pluginRounds: 25,
@@ -30,7 +30,7 @@ const full: Plan = {
 };
 
 const quick: Plan = {
-  connect: { rounds: 3, seconds: 0.7, singles: 2, warmUpSeconds: 3, bulkRounds: 4, bulkSeconds: 1 },
+  connect: { rounds: 3, seconds: 0.7, singles: 2, warmUpSeconds: 3, bulkRounds: 3, bulkSeconds: 1 },
   loss: { rounds: 3, connections: 300 },
   dense: { pods: 250, rounds: 2, seconds: 0.7, floodSeconds: 6 },
   pluginRounds: 5,
