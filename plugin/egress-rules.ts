@@ -28,10 +28,10 @@ export function renderEgress(name: string, interfaces: readonly string[], egress
   const own4 = egress.addresses.filter(({ length }) => length === 4);
   const { interfaceNames: devices = interfaces } = egress;
   const hook = { type: "filter", hook: "egress", priority: 0, policy: "drop", devices } as const;
-  // What has a route is nearly everything.
+  // ARP first: on a macvlan, a request has the route of the packet that it is for.
   const rules = [
-    netdevRule(match.hasRoute(), action.goto(stackName)),
     netdevRule(match.arpSenderIp([unspecified4, ...own4]), action.accept()),
+    netdevRule(match.hasRoute(), action.goto(stackName)),
   ];
   return { family: "netdev", name, chains: [{ name: egressName, hook, rules }, renderStack(own4, egress)] };
 }
