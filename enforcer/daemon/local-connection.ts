@@ -65,8 +65,11 @@ class LocalConnection implements ControlConnection, Client {
 
   #ask(line: string): Promise<string> {
     return new Promise((resolve, reject) => {
+      if (this.closed.aborted) {
+        reject(ended());
+        return;
+      }
       this.closed.addEventListener("abort", () => reject(ended()), { once: true });
-      if (this.closed.aborted) reject(ended());
       this.#answered = resolve;
       void this.#dispatcher.handle(line, this);
     });

@@ -57,7 +57,7 @@ export class WorkerLink {
     return this.#ask("configured", { kind: "configure", ...settings });
   }
 
-  /** The PU judges nothing until its first token is told. Rejects with `OperationError` if the queues can't be opened; nothing is left then. */
+  /** The PU refuses every handshake until its first token is told. Rejects with `OperationError` if the queues can't be opened; nothing is left then. */
   attach(pu: PuDescription): Promise<void> {
     return this.#ask(`attach ${pu.id}`, { kind: "attach", pu });
   }

@@ -240,7 +240,8 @@ export class Datapath {
 
   /** One packet, one verdict; or the packet is kept until work is done. */
   #decide(held: HeldPacket): void {
-    const { unit, receivedMs: nowMs } = held;
+    const { unit } = held;
+    const nowMs = this.#options.clock.now();
     if (held.queue === 4 && unit.namespace.ownSegments.recognise(held.packet, nowMs)) {
       this.#accept(held, undefined, undefined);
       return;
