@@ -28,6 +28,7 @@ const NFQNL_COPY_PACKET = 2;
 
 const NF_DROP = 0;
 const NF_ACCEPT = 1;
+const NF_REPEAT = 4;
 const NLMSG_HEADER = 16;
 const NFGEN_HEADER = 4;
 /** A verdict's message header, nfgenmsg, verdict header and mark. */
@@ -203,6 +204,11 @@ export class VerdictWriter {
    */
   accept(queue: number, id: number, mark: number | undefined, payload?: Uint8Array): void {
     this.#verdict(NFQNL_MSG_VERDICT, queue, id, NF_ACCEPT, mark, payload);
+  }
+
+  /** As `accept`, but the packet goes through the chain that queued it once more, from its first rule, instead of on to the next chain. */
+  repeat(queue: number, id: number, mark: number, payload?: Uint8Array): void {
+    this.#verdict(NFQNL_MSG_VERDICT, queue, id, NF_REPEAT, mark, payload);
   }
 
   drop(queue: number, id: number): void {

@@ -23,15 +23,15 @@ export interface EgressParameters {
 const unspecified4 = new Uint8Array(4);
 const unspecified6 = new Uint8Array(16);
 
-/** ARP with an own sender; what has a route, so comes from the IP stack, has passed our hooks, and has an own source. */
+/** What has a route, so comes from the IP stack, has passed our hooks, and has an own source; ARP with an own sender. */
 export function renderEgress(name: string, interfaces: readonly string[], egress: EgressParameters): Table {
   const own4 = egress.addresses.filter(({ length }) => length === 4);
   const { interfaceNames: devices = interfaces } = egress;
   const hook = { type: "filter", hook: "egress", priority: 0, policy: "drop", devices } as const;
-  // ARP first: on a macvlan, a request has the route of the packet that it is for.
+  // ARP has no seal, but may have a route: on a macvlan, a request has that of the packet that it is for.
   const rules = [
+    netdevRule(match.markIs(egress.seal), match.hasRoute(), action.goto(stackName)),
     netdevRule(match.arpSenderIp([unspecified4, ...own4]), action.accept()),
-    netdevRule(match.hasRoute(), action.goto(stackName)),
   ];
   return { family: "netdev", name, chains: [{ name: egressName, hook, rules }, renderStack(own4, egress)] };
 }
@@ -39,7 +39,7 @@ export function renderEgress(name: string, interfaces: readonly string[], egress
 const egressName = "egress";
 const stackName = "stack";
 
-function renderStack(own4: readonly Uint8Array[], { seal, addresses, linkLocals }: EgressParameters): Chain {
+function renderStack(own4: readonly Uint8Array[], { addresses, linkLocals }: EgressParameters): Chain {
   const own6 = addresses.filter(({ length }) => length === 16);
   // The address that nearly every packet has is compared before a set is looked through.
   const usual = [
@@ -47,7 +47,6 @@ function renderStack(own4: readonly Uint8Array[], { seal, addresses, linkLocals 
     ...own6.slice(0, 1).map((address) => match.ip6Source(hosts([address]))),
   ];
   const rules = [
-    netdevRule(match.markIsNot(seal), action.drop()),
     netdevRule(action.setMark(0)),
     ...usual.map((source) => netdevRule(source, action.accept())),
     netdevRule(match.ip4Source(hosts([unspecified4, ...own4])), action.accept()),
@@ -77,8 +76,9 @@ export function linkLocalsOf(table: Table | undefined): Uint8Array[] {
 export function withoutAddresses(table: Table, seal: number, leaving: readonly Uint8Array[]): Table {
   const stays = (address: Uint8Array): boolean =>
     address.some((byte) => byte !== 0) && !leaving.some((other) => Buffer.compare(other, address) === 0);
-  const own4 = constantsOf(table, egressName).filter((address) => address.length === 4 && stays(address));
-  const own6 = constantsOf(table, stackName).filter((address) => address.length === 16 && stays(address));
+  const own = constantsOf(table, stackName).filter(stays);
+  const own4 = own.filter(({ length }) => length === 4);
+  const own6 = own.filter(({ length }) => length === 16);
   return renderEgress(table.name, devicesOf(table), {
     seal,
     addresses: [...own4, ...own6.filter((address) => !isLinkLocal(address))],

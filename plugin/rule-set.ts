@@ -77,11 +77,9 @@ export function renderRuleSet(parameters: RuleSetParameters): readonly Table[] {
     renderSave(markMask, mark),
     startingWith(closeFrom(closedNames), renderInRaw(names, mark)),
     renderIn(names, mark),
-    renderInSave(names, mark),
     renderOutRaw(mark),
     startingWith(closeTo(closedNames), renderOut(names, mark, onLinkPrefixes6)),
-    renderOutSave(names, mark),
-    ...(egress === undefined ? [] : [renderSeal(names, egress.seal)]),
+    renderOutLast(names, mark, egress?.seal),
     ...owners.map(ownerChain),
     ...closedNames.map(closedChain),
   ];
@@ -104,11 +102,12 @@ function renderSave(markMask: number, mark: MarkLayout): Chain {
 
 /**
  * Before conntrack, which must never see a payload of ours. SYN and SYN-ACK go to the reader whatever their marks. Nearly all segments
- * are neither, and are let on by the first of the rules that look at flags.
+ * are neither and come without a mark; they are let on first.
  */
 function renderInRaw(interfaces: readonly string[], mark: MarkLayout): Chain {
   const { syn, ack, rst, fin } = tcpFlag;
   return base("in_raw", "prerouting", -300, "accept", [
+    rule(match.markIs(0), match.tcpFlags(syn, 0), action.accept()),
     rule(notFrom(interfaces), action.keepMark(mark.others), action.accept()),
     rule(action.setMark(0)),
     rule(match.tcpFlags(syn, 0), action.accept()),
@@ -133,15 +132,19 @@ const icmp6 = {
 
 /**
  * Behind conntrack, before destination NAT. A SYN that the reader hasn't judged is dropped, so a missing rule at -300 closes. What
- * authorised connections carry, nearly everything, comes first; no rule in between would say otherwise of it.
+ * authorised connections carry, nearly everything, comes first; no rule in between would say otherwise of it. What the reader marks
+ * goes through this chain once more (NF_REPEAT), which saves the mark and clears it: a packet that is only accepted goes on at the next
+ * chain, and each chain costs every packet.
  */
 function renderIn(interfaces: readonly string[], mark: MarkLayout): Chain {
   const { syn } = tcpFlag;
   const judged = match.mark(mark.stateMask, mark.judged);
+  const authorising = match.mark(mark.stateMask, mark.authorised);
   const authorised = match.ctMark(mark.stateMask, mark.authorised);
+  const clear = action.keepMark(mark.others);
   return base("in", "prerouting", -150, "drop", [
+    rule(match.tcpFlags(syn, 0), authorised, action.accept()),
     rule(notFrom(interfaces), action.accept()),
-    rule(match.tcpFlags(syn, 0), match.ctState("established"), authorised, action.accept()),
     rule(match.ip6HopLimit(255), match.icmp6Type(discoveryIn), action.accept()),
     rule(
       match.ip6HopLimit(1),
@@ -149,26 +152,15 @@ function renderIn(interfaces: readonly string[], mark: MarkLayout): Chain {
       match.icmp6Type(listenerIn),
       action.accept(),
     ),
-    rule(match.tcpFlags(syn, syn), judged, action.accept()),
+    rule(match.tcpFlags(syn, syn), judged, clear, action.accept()),
     rule(match.tcpFlags(syn, syn), action.drop()),
     rule(match.ctState("invalid"), action.drop()),
-    rule(judged, action.accept()),
+    rule(judged, clear, action.accept()),
+    rule(authorising, action.jump("save")),
+    rule(authorising, clear, action.accept()),
     rule(authorised, action.accept()),
     rule(match.protocol(tcp), action.queue(queues.inboundTcp)),
     rule(action.queue(queues.inboundOther)),
-  ]);
-}
-
-/**
- * A chain of its own: a packet that the reader accepted goes on at the next chain, not at the next rule. What no reader saw, nearly
- * everything, has no mark.
- */
-function renderInSave(interfaces: readonly string[], mark: MarkLayout): Chain {
-  return base("in_save", "prerouting", -149, "accept", [
-    rule(match.markIs(0), action.accept()),
-    rule(notFrom(interfaces), action.accept()),
-    rule(match.mark(mark.stateMask, mark.authorised), action.jump("save")),
-    rule(action.keepMark(mark.others)),
   ]);
 }
 
@@ -183,9 +175,9 @@ function renderOut(interfaces: readonly string[], mark: MarkLayout, onLink: read
   const authorised = match.ctMark(mark.stateMask, mark.authorised);
   const neighbours = ["fe80::/10", "ff02::/16", ...onLink].map(prefix6);
   return base("out", "postrouting", 200, "drop", [
+    rule(match.tcpFlags(syn, 0), authorised, action.accept()),
     rule(notTo(interfaces), action.accept()),
     rule(action.keepMark(mark.others)),
-    rule(match.tcpFlags(syn, 0), authorised, action.accept()),
     rule(
       match.ip6HopLimit(255),
       match.ip6Destination(neighbours),
@@ -205,18 +197,19 @@ function renderOut(interfaces: readonly string[], mark: MarkLayout, onLink: read
   ]);
 }
 
-function renderOutSave(interfaces: readonly string[], mark: MarkLayout): Chain {
-  const authorised = match.mark(mark.stateMask, mark.authorised);
-  return base("out_save", "postrouting", 201, "accept", [
-    rule(authorised, to(interfaces), action.jump("save")),
-  ]);
-}
-
 const sealName = "seal";
 
-/** Last of all hooks of the IP stack: what bears the seal has seen the others. The egress rules take it off. */
-function renderSeal(interfaces: readonly string[], seal: number): Chain {
-  return base(sealName, "postrouting", 0x7ffffffe, "accept", [rule(to(interfaces), action.setMark(seal))]);
+/**
+ * Last of all hooks of the IP stack: the reader's verdict is saved to the connection (`out` can't: it clears what marks it finds), and
+ * what leaves by the pod's interface gets the seal, which says that it has seen the others. The egress rules take it off.
+ */
+function renderOutLast(interfaces: readonly string[], mark: MarkLayout, seal: number | undefined): Chain {
+  const authorising = match.mark(mark.stateMask, mark.authorised);
+  const save = rule(authorising, to(interfaces), action.jump("save"));
+  const hook = (name: string, ...rules: Rule[]) => base(name, "postrouting", 0x7ffffffe, "accept", rules);
+  return seal === undefined
+    ? hook("out_save", save)
+    : hook(sealName, save, rule(to(interfaces), action.setMark(seal)));
 }
 
 /** The seal that a table of ours sets: 0 where its chain was altered, undefined where it has no such chain. */

@@ -16,6 +16,7 @@ import {
   type QueuePacket,
 } from "../../netlink/queue.ts";
 import { ReceiveBatch } from "../../netlink/receive-batch.ts";
+import { queues } from "../../plugin/rule-set.ts";
 import type { LimitsConfig } from "../config/config.ts";
 import type { EngineEnvironment } from "../handshake/environment.ts";
 import { drop, type Emission, type Outcome, type Queue, type Work } from "../handshake/outcome.ts";
@@ -290,7 +291,10 @@ export class Datapath {
 
   #accept(held: HeldPacket, mark: number | undefined, packet: Uint8Array | undefined): void {
     if (!this.#verdicts.fits(packet?.length ?? 0)) this.#flush(held.socket);
-    this.#verdicts.accept(held.queue, held.packetId, mark, packet);
+    const { queue, packetId } = held;
+    if (mark !== undefined && mark !== held.mark && isSavedWhereQueued(queue))
+      this.#verdicts.repeat(queue, packetId, mark, packet);
+    else this.#verdicts.accept(queue, packetId, mark, packet);
   }
 
   #drop(held: HeldPacket, reason: Reason): void {
@@ -402,6 +406,14 @@ export class Datapath {
       return undefined;
     }
   }
+}
+
+/**
+ * Whether the chain that queues these saves a mark itself, when it sees the packet again; of the others, a later chain does so. A packet
+ * that has the mark already has been repeated: it is never repeated twice, whatever rules there are.
+ */
+function isSavedWhereQueued(queue: Queue): boolean {
+  return queue === queues.inboundTcp || queue === queues.inboundOther;
 }
 
 /** The PU's interface. What a pod forwards has both devices, also on its way out. */

@@ -55,8 +55,6 @@ export const match = {
   mark: (mask: number, value: number): Statement => plain(meta("mark"), masked(u32(mask)), equal(u32(value))),
   /** Packet mark, all 32 bits. */
   markIs: (value: number): Statement => plain(meta("mark"), equal(u32(value))),
-  /** Packet mark, all 32 bits, differs. */
-  markIsNot: (value: number): Statement => plain(meta("mark"), unequal(u32(value))),
   /** (connection mark & mask) == value; never true without a connection. */
   ctMark: (mask: number, value: number): Statement =>
     plain({ kind: "ctLoad", key: "mark" }, masked(u32(mask)), equal(u32(value))),

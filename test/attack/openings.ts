@@ -18,8 +18,15 @@ function change(family: Table["family"], chain: string, edit: (rules: readonly R
     );
 }
 
-function loads(rule: Rule, key: (Expression & { kind: "metaLoad" })["key"]): boolean {
-  return rule.expressions.some((expression) => expression.kind === "metaLoad" && expression.key === key);
+/** Rules less one match: the load of this key and what is done with it, `count` expressions. */
+function without(key: (Expression & { kind: "metaLoad" })["key"], count: number) {
+  const isLoad = (expression: Expression): boolean =>
+    expression.kind === "metaLoad" && expression.key === key;
+  return (rules: readonly Rule[]): Rule[] =>
+    rules.map(({ expressions }) => {
+      const at = expressions.findIndex(isLoad);
+      return { expressions: at < 0 ? expressions : expressions.toSpliced(at, count) };
+    });
 }
 
 const anyArp: Rule = {
@@ -32,15 +39,13 @@ const anyArp: Rule = {
 
 export const openings = {
   /** Frames without a route are taken for the IP stack's. */
-  route: change("netdev", "egress", (rules) =>
-    rules.map((rule) => (loads(rule, "rtclassid") ? netdevRule(action.goto("stack")) : rule)),
-  ),
+  route: change("netdev", "egress", without("rtclassid", 3)),
   /** The seal isn't looked at. */
-  seal: change("netdev", "stack", (rules) => rules.slice(1)),
+  seal: change("netdev", "egress", without("mark", 2)),
   /** Any source goes. */
   source: change("netdev", "stack", (rules) => [...rules.slice(0, -1), netdevRule(action.accept())]),
   /** ARP is known by what its sender says it is, and may say anything. */
-  arp: change("netdev", "egress", (rules) => [anyArp, ...rules.slice(1)]),
+  arp: change("netdev", "egress", (rules) => [...rules.slice(0, 1), anyArp]),
   /** What comes in by the interface keeps its mark. */
-  clearing: change("inet", "in_raw", (rules) => rules.toSpliced(1, 1)),
+  clearing: change("inet", "in_raw", (rules) => rules.toSpliced(2, 1)),
 } as const satisfies Record<string, Opening>;

@@ -114,7 +114,7 @@ static void judge(const uint8_t *message, size_t length) {
     if (type == NFQA_PAYLOAD) break;
     at += NLA_ALIGN(one->nla_len);
   }
-  struct nfqnl_msg_verdict_hdr verdict = {.verdict = htonl(NF_ACCEPT), .id = id};
+  struct nfqnl_msg_verdict_hdr verdict = {.verdict = htonl(queue == INBOUND_TCP ? NF_REPEAT : NF_ACCEPT), .id = id};
   struct nlmsghdr *answer = begin(NFQNL_MSG_VERDICT, (uint16_t)queue);
   attribute(NFQA_VERDICT_HDR, &verdict, sizeof verdict);
   if (queue <= INBOUND_TCP) {

@@ -54,7 +54,7 @@ table netdev reference {
     meta rtclassid & 0 == 0 goto stack
   }
   chain stack {
-    meta mark != 0x12345678 drop
+    meta mark 0x12345678 drop
     meta mark set 0
     ip saddr { 0.0.0.0, 10.0.0.1 } accept
     ip6 saddr { ::, fd00::1, fe80::1 } accept
@@ -168,7 +168,7 @@ export const referenceNetdev: Table = {
     {
       name: "stack",
       rules: [
-        netdevRule(match.markIsNot(0x12345678), action.drop()),
+        netdevRule(match.markIs(0x12345678), action.drop()),
         netdevRule(action.setMark(0)),
         netdevRule(match.ip4Source(prefixes("0.0.0.0", "10.0.0.1")), action.accept()),
         netdevRule(match.ip6Source(prefixes("::", "fd00::1", "fe80::1")), action.accept()),

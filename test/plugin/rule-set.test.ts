@@ -78,7 +78,7 @@ describe("renderRuleSet", () => {
         return;
       }
       const table = only(renderRuleSet({ ...usual, interfaceNames }));
-      for (const name of ["in_raw", "in", "in_save", "out", "out_save"]) {
+      for (const name of ["in_raw", "in", "out", "out_save"]) {
         const rules = table.chains.find((chain) => chain.name === name)?.rules ?? [];
         const matches = rules.flatMap(({ expressions }) =>
           expressions.flatMap(({ kind, ...expression }, index) =>
@@ -178,7 +178,7 @@ describe("markMaskOf", () => {
     expect(markMaskOf(undefined)).toBe(undefined);
     const table = only(renderRuleSet(usual));
     const of = (name: string) => table.chains.find((chain) => chain.name === name)?.rules ?? [];
-    for (const rules of [[], of("save"), of("in_raw")].map((all) => all.slice(1)))
+    for (const rules of [[], of("save").slice(1), of("in_raw").slice(2)])
       expect(markMaskOf({ ...table, chains: [{ name: "out_raw", rules }] })).toBe(undefined);
   });
 });
