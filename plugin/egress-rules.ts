@@ -3,6 +3,7 @@
  * (CAP_NET_RAW suffices for them). Pure; part of the rule set. Kernels from 5.16 on have the hook.
  */
 import { action, match, netdevRule } from "../netlink/nftables/builder.ts";
+import type { Statement } from "../netlink/nftables/builder.ts";
 import type { Chain, Table } from "../netlink/nftables/model.ts";
 import type { Prefix } from "../netlink/prefix.ts";
 
@@ -28,27 +29,36 @@ export function renderEgress(name: string, interfaces: readonly string[], egress
   const own4 = egress.addresses.filter(({ length }) => length === 4);
   const { interfaceNames: devices = interfaces } = egress;
   const hook = { type: "filter", hook: "egress", priority: 0, policy: "drop", devices } as const;
-  // ARP has no seal, but may have a route: on a macvlan, a request has that of the packet that it is for.
+  // The address that nearly every packet has is compared before a set is looked through. ARP has no seal, but may have a route: on a
+  // macvlan, a request has that of the packet that it is for.
+  const passedHooks = [match.markIs(egress.seal), match.hasRoute()] as const;
   const rules = [
-    netdevRule(match.markIs(egress.seal), match.hasRoute(), action.goto(stackName)),
+    ...usualSources(egress).map((source) =>
+      netdevRule(...passedHooks, source, action.setMark(0), action.accept()),
+    ),
+    netdevRule(...passedHooks, action.goto(stackName)),
     netdevRule(match.arpSenderIp([unspecified4, ...own4]), action.accept()),
   ];
-  return { family: "netdev", name, chains: [{ name: egressName, hook, rules }, renderStack(own4, egress)] };
+  return { family: "netdev", name, chains: [{ name: egressName, hook, rules }, renderStack(egress)] };
 }
 
 const egressName = "egress";
 const stackName = "stack";
 
-function renderStack(own4: readonly Uint8Array[], { addresses, linkLocals }: EgressParameters): Chain {
-  const own6 = addresses.filter(({ length }) => length === 16);
-  // The address that nearly every packet has is compared before a set is looked through.
-  const usual = [
-    ...own4.slice(0, 1).map((address) => match.ip4Source(hosts([address]))),
-    ...own6.slice(0, 1).map((address) => match.ip6Source(hosts([address]))),
+/** The first address of each family. */
+function usualSources({ addresses }: EgressParameters): Statement[] {
+  const first = (bytes: number) => addresses.filter(({ length }) => length === bytes).slice(0, 1);
+  return [
+    ...first(4).map((own) => match.ip4Source(hosts([own]))),
+    ...first(16).map((own) => match.ip6Source(hosts([own]))),
   ];
+}
+
+function renderStack({ addresses, linkLocals }: EgressParameters): Chain {
+  const own4 = addresses.filter(({ length }) => length === 4);
+  const own6 = addresses.filter(({ length }) => length === 16);
   const rules = [
     netdevRule(action.setMark(0)),
-    ...usual.map((source) => netdevRule(source, action.accept())),
     netdevRule(match.ip4Source(hosts([unspecified4, ...own4])), action.accept()),
     netdevRule(match.ip6Source(hosts([unspecified6, ...own6, ...linkLocals])), action.accept()),
     netdevRule(action.drop()),

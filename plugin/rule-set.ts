@@ -166,7 +166,10 @@ function renderIn(interfaces: readonly string[], mark: MarkLayout): Chain {
 
 /** What a socket's SO_MARK has of our bits goes before anything in the pod can save it to a connection. */
 function renderOutRaw(mark: MarkLayout): Chain {
-  return base("out_raw", "output", -300, "accept", [rule(action.keepMark(mark.others))]);
+  return base("out_raw", "output", -300, "accept", [
+    rule(match.markIs(0), action.accept()),
+    rule(action.keepMark(mark.others)),
+  ]);
 }
 
 /** Behind source NAT. An outgoing SYN or SYN-ACK, which only the local stack makes, ends what its connection was before. First as `renderIn`. */
@@ -201,15 +204,18 @@ const sealName = "seal";
 
 /**
  * Last of all hooks of the IP stack: the reader's verdict is saved to the connection (`out` can't: it clears what marks it finds), and
- * what leaves by the pod's interface gets the seal, which says that it has seen the others. The egress rules take it off.
+ * what leaves by the pod's interface gets the seal, which says that it has seen the others. The egress rules take it off. What no reader
+ * saw, nearly everything, has no mark and is sealed first.
  */
 function renderOutLast(interfaces: readonly string[], mark: MarkLayout, seal: number | undefined): Chain {
   const authorising = match.mark(mark.stateMask, mark.authorised);
   const save = rule(authorising, to(interfaces), action.jump("save"));
-  const hook = (name: string, ...rules: Rule[]) => base(name, "postrouting", 0x7ffffffe, "accept", rules);
-  return seal === undefined
-    ? hook("out_save", save)
-    : hook(sealName, save, rule(to(interfaces), action.setMark(seal)));
+  if (seal === undefined) return base("out_save", "postrouting", 0x7ffffffe, "accept", [save]);
+  return base(sealName, "postrouting", 0x7ffffffe, "accept", [
+    rule(match.markIs(0), to(interfaces), action.setMark(seal), action.accept()),
+    save,
+    rule(to(interfaces), action.setMark(seal)),
+  ]);
 }
 
 /** The seal that a table of ours sets: 0 where its chain was altered, undefined where it has no such chain. */
@@ -225,7 +231,7 @@ export function sealOf(table: Table | undefined): number | undefined {
 
 /** The mask that a table of ours was rendered with; undefined where it was altered, or isn't there. */
 export function markMaskOf(table: Table | undefined): number | undefined {
-  const [clear] = table?.chains.find(({ name }) => name === "out_raw")?.rules ?? [];
+  const clear = table?.chains.find(({ name }) => name === "out_raw")?.rules.at(-1);
   const kept = clear?.expressions.find((expression) => expression.kind === "bitwise")?.mask;
   if (kept?.length !== 4) return undefined;
   const mask = ~new DataView(kept.buffer, kept.byteOffset).getUint32(0, true) >>> 0;

@@ -1,7 +1,6 @@
-/** Connect rate, latency and CPU time, and bulk throughput, in interleaved rounds over all contestants. */
-import { execOk } from "../harness/lab.ts";
+/** Connect rate, latency and CPU time, in interleaved rounds over all contestants. */
 import type { Contestant } from "./contestants.ts";
-import { prepareForLoad } from "./contestants.ts";
+import { interleaved, prepareForLoad } from "./contestants.ts";
 import { cpuUs } from "./process-cost.ts";
 import { runLoad, type LoadOptions, type LoadResult } from "./programs.ts";
 import type { BenchRecord, Measure } from "./record.ts";
@@ -15,8 +14,6 @@ export interface ConnectPlan {
   readonly singles: number;
   /** Of the load before the first round, at most: until what runs often has been compiled. */
   readonly warmUpSeconds: number;
-  readonly bulkRounds: number;
-  readonly bulkSeconds: number;
 }
 
 const COUNT_MAX = 400_000;
@@ -34,26 +31,7 @@ const measures = {
   exchange32: time("connect + byte there and back p50, 32 connections"),
   cpu: { title: "CPU of both readers a connection", unit: "µs", against: ["reader"] },
   first: time("connect, one connection by a new process (first contact: pki-cold)"),
-  bulk: { title: "bulk, 1 stream, cubic", unit: "Gbit/s", against: ["none", "conntrack", "reader"] },
-  bulkCpu: {
-    title: "bulk, CPU of both ends a Gbit",
-    unit: "ms",
-    against: ["none", "conntrack", "reader"],
-  },
 } as const;
-
-/** In each round the order is turned by one. */
-function* interleaved(
-  contestants: readonly Contestant[],
-  rounds: number,
-): Generator<{ round: number; contestant: Contestant }> {
-  for (let round = 0; round < rounds; round++) {
-    for (let index = 0; index < contestants.length; index++) {
-      const contestant = contestants[(index + round) % contestants.length];
-      if (contestant !== undefined) yield { round, contestant };
-    }
-  }
-}
 
 function load({ client, server }: Contestant, options: Omit<LoadOptions, "count">): Promise<LoadResult> {
   return runLoad(client.namespace, [server.address], { count: COUNT_MAX, ...options });
@@ -136,40 +114,4 @@ async function attachAnew({ client, server }: Contestant): Promise<void> {
       if (status !== 0) throw new Error(`${us.type} ${verb}: ${stdout}${stderr}`);
     }
   }
-}
-
-export async function measureBulk(
-  record: BenchRecord,
-  contestants: readonly Contestant[],
-  plan: ConnectPlan,
-): Promise<void> {
-  for (const { contestant } of interleaved(contestants, plan.bulkRounds)) {
-    const { gigabits, cpuMs } = await bulk(contestant, plan.bulkSeconds);
-    record.add("bulk", measures.bulk, contestant.name, gigabits);
-    record.add("bulkCpu", measures.bulkCpu, contestant.name, cpuMs / gigabits);
-  }
-}
-
-/** What iperf3 prints with --json. */
-interface BulkReport {
-  readonly end: {
-    readonly sum_received: { readonly bits_per_second: number };
-    readonly cpu_utilization_percent: { readonly host_total: number; readonly remote_total: number };
-  };
-}
-
-/** Seconds at the beginning of a stream that don't count: how fast it starts is another question. */
-const BULK_OMITTED = 1;
-
-/** Gbit/s, and CPU time of both ends, ms a second: it takes in what the kernel does for them on the way. */
-async function bulk(
-  { client, server }: Contestant,
-  seconds: number,
-): Promise<{ gigabits: number; cpuMs: number }> {
-  const times = ["--omit", String(BULK_OMITTED), "--time", String(seconds)];
-  const argv = ["iperf3", "--client", server.address, ...times, "--congestion", "cubic", "--json"];
-  const printed = await execOk(client.namespace, argv, { timeoutMs: seconds * 1_000 + 20_000 });
-  const { end } = JSON.parse(printed) as BulkReport;
-  const { host_total, remote_total } = end.cpu_utilization_percent;
-  return { gigabits: end.sum_received.bits_per_second / 1e9, cpuMs: (host_total + remote_total) * 10 };
 }

@@ -26,9 +26,11 @@ export interface Contestant {
   /** The processes that queues are read by, of both nodes. */
   readonly readers: readonly number[];
   readonly enforcers: readonly Enforcer[];
+  /** The process of the iperf3 server. */
+  readonly iperf: number;
 }
 
-type Bare = Omit<Contestant, "name" | "lab">;
+type Bare = Omit<Contestant, "name" | "lab" | "iperf">;
 
 const makers: Readonly<Record<string, (lab: Lab) => Promise<Bare>>> = {
   none: plainPair,
@@ -49,15 +51,28 @@ export async function withContestants(
       const lab = new Lab();
       labs.push(lab);
       const bare = await make(lab);
-      contestants.push({ name, lab, ...bare });
       await prepareForLoad([bare.client.namespace, bare.server.namespace]);
       await startLoadServer(lab, [bare.server.namespace]);
       const iperf = lab.start(bare.server.namespace, ["iperf3", "--server", "--forceflush"]);
       await iperf.waitForOutput(/listening/);
+      contestants.push({ name, lab, ...bare, iperf: iperf.pid ?? 0 });
     }
     await body(contestants);
   } finally {
     for (const lab of labs) await lab.close();
+  }
+}
+
+/** In each round the order is turned by one. */
+export function* interleaved(
+  contestants: readonly Contestant[],
+  rounds: number,
+): Generator<{ round: number; contestant: Contestant }> {
+  for (let round = 0; round < rounds; round++) {
+    for (let index = 0; index < contestants.length; index++) {
+      const contestant = contestants[(index + round) % contestants.length];
+      if (contestant !== undefined) yield { round, contestant };
+    }
   }
 }
 

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { repository } from "../harness/binaries.ts";
 import { sweepDeadLabs, withLab } from "../harness/lab.ts";
 import { withContestants, type Contestant } from "./contestants.ts";
-import { measureBulk, measureConnect, type ConnectPlan } from "./connect.ts";
+import { measureBulk, type BulkPlan } from "./bulk.ts";
+import { measureConnect, type ConnectPlan } from "./connect.ts";
 import { measureDense, type DensePlan } from "./dense.ts";
 import { measureLoss, type LossPlan } from "./loss.ts";
 import { measurePlugin } from "./plugin-cost.ts";
@@ -15,6 +16,7 @@ import { measureSurvival } from "./survival.ts";
 
 interface Plan {
   readonly connect: ConnectPlan;
+  readonly bulk: BulkPlan;
   readonly loss: LossPlan;
   readonly dense: DensePlan;
   readonly pluginRounds: number;
@@ -22,7 +24,8 @@ interface Plan {
 }
 
 const full: Plan = {
-  connect: { rounds: 7, seconds: 2.5, singles: 12, warmUpSeconds: 8, bulkRounds: 24, bulkSeconds: 1 },
+  connect: { rounds: 7, seconds: 2.5, singles: 12, warmUpSeconds: 8 },
+  bulk: { rounds: 24, turns: 40 },
   loss: { rounds: 5, connections: 1_600 },
   dense: { pods: 250, rounds: 5, seconds: 3, floodSeconds: 300 },
   pluginRounds: 25,
@@ -30,7 +33,8 @@ const full: Plan = {
 };
 
 const quick: Plan = {
-  connect: { rounds: 3, seconds: 0.7, singles: 2, warmUpSeconds: 3, bulkRounds: 3, bulkSeconds: 1 },
+  connect: { rounds: 3, seconds: 0.7, singles: 2, warmUpSeconds: 3 },
+  bulk: { rounds: 3, turns: 20 },
   loss: { rounds: 3, connections: 300 },
   dense: { pods: 250, rounds: 2, seconds: 0.7, floodSeconds: 6 },
   pluginRounds: 5,
@@ -50,7 +54,7 @@ async function measureAll(record: BenchRecord, plan: Plan): Promise<void> {
     say("connections");
     await measureConnect(record, contestants, plan.connect);
     say("bulk");
-    await measureBulk(record, contestants, plan.connect);
+    await measureBulk(record, contestants, plan.bulk);
     say("loss");
     await measureLoss(record, contestants, plan.loss);
     say(`${plan.dense.pods} pods`);
