@@ -7,8 +7,11 @@ import type { BenchRecord, Measure } from "./record.ts";
 import { median } from "./statistics.ts";
 
 export interface ConnectPlan {
+  /** One connection at a time: short rounds, since a machine's pace changes within tenths of a second, and so many of them. */
+  readonly sequence: { readonly rounds: number; readonly seconds: number };
+  /** All the rest. */
   readonly rounds: number;
-  /** Of one load, with 1 connection and with 32. */
+  /** Of one load with 32 connections. */
   readonly seconds: number;
   /** Connections made one by one, each by a new process. */
   readonly singles: number;
@@ -52,8 +55,9 @@ export async function measureConnect(
 ): Promise<void> {
   const warmUp: LoadOptions = { concurrency: 32, count: 12_000, seconds: plan.warmUpSeconds };
   for (const { client, server } of contestants) await runLoad(client.namespace, [server.address], warmUp);
+  for (const { contestant } of interleaved(contestants, plan.sequence.rounds))
+    await measureSequence(record, contestant, plan.sequence.seconds);
   for (const { contestant } of interleaved(contestants, plan.rounds)) {
-    await measureSequence(record, contestant, plan.seconds);
     await measureParallel(record, contestant, plan.seconds);
     await measureFirst(record, contestant, plan.singles);
   }

@@ -24,7 +24,7 @@ interface Plan {
 }
 
 const full: Plan = {
-  connect: { rounds: 7, seconds: 2.5, singles: 12, warmUpSeconds: 8 },
+  connect: { sequence: { rounds: 40, seconds: 0.4 }, rounds: 7, seconds: 2.5, singles: 12, warmUpSeconds: 8 },
   bulk: { rounds: 24, turns: 40 },
   loss: { rounds: 5, connections: 1_600 },
   dense: { pods: 250, rounds: 5, seconds: 3, floodSeconds: 300 },
@@ -33,7 +33,7 @@ const full: Plan = {
 };
 
 const quick: Plan = {
-  connect: { rounds: 3, seconds: 0.7, singles: 2, warmUpSeconds: 3 },
+  connect: { sequence: { rounds: 5, seconds: 0.4 }, rounds: 3, seconds: 0.7, singles: 2, warmUpSeconds: 3 },
   bulk: { rounds: 3, turns: 20 },
   loss: { rounds: 3, connections: 300 },
   dense: { pods: 250, rounds: 2, seconds: 0.7, floodSeconds: 6 },

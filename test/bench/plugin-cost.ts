@@ -1,12 +1,16 @@
 /** What a plugin adds to ADD and DEL of a pod: the same chain with and without it, ours beside the reference plugin `portmap`. */
 import { join } from "node:path";
 import { cniPluginFolder, repository } from "../harness/binaries.ts";
+import { sleep } from "../harness/command.ts";
 import { CniChain, type Attachment, type PluginEntry } from "../harness/cni-chain.ts";
 import { createCluster, type ListOptions, type Node } from "../harness/cluster.ts";
 import { namespacePath, type Lab } from "../harness/lab.ts";
 import { startEnforcers } from "../integration/pair.ts";
 import type { BenchRecord } from "./record.ts";
 import { median } from "./statistics.ts";
+
+/** A namespace is taken apart by the kernel's workers after it has been removed, which would disturb the next chain's ADD. */
+const REMOVAL_MS = 150;
 
 const portmap: PluginEntry = { type: "portmap", capabilities: { portMappings: true } };
 
@@ -21,13 +25,16 @@ export async function measurePlugin(lab: Lab, record: BenchRecord, rounds: numbe
   const node = await cluster.addNode("node-a");
   await startEnforcers(lab, [node], { mode: "pki" });
   // Round 0 reads the binaries into the page cache.
-  for (let round = 0; round <= rounds; round++)
-    for (const [name, options] of Object.entries(chains)) {
+  const order = Object.entries(chains);
+  for (let round = 0; round <= rounds; round++) {
+    for (const [name, options] of order) {
       const { addMs, delMs } = await attachOnce(lab, node, { families: [4], ...options }, round);
       if (round === 0) continue;
       record.add("add", { title: "ADD of the chain", unit: "ms", against: ["ptp"] }, name, addMs);
       record.add("del", { title: "DEL of the chain", unit: "ms", against: ["ptp"] }, name, delMs);
     }
+    order.push(...order.splice(0, 1));
+  }
   recordDifferences(record);
 }
 
@@ -70,5 +77,6 @@ async function attachOnce(
   const addMs = added - begun;
   const delMs = performance.now() - added;
   await lab.removeNamespace(namespace);
+  await sleep(REMOVAL_MS);
   return { addMs, delMs };
 }
