@@ -9,11 +9,12 @@ const layers = [
   { name: "netlink", may: [] },
   { name: "plugin", may: ["^netlink/", "^enforcer/control/(messages|lines)\\.ts$"] },
   { name: "enforcer/packet", may: leaves },
+  { name: "enforcer/digest", may: ["^netlink/addon\\.ts$"] },
   { name: "enforcer/policy", may: leaves },
   { name: "enforcer/config", may: [...leaves, "^enforcer/policy/"] },
   {
     name: "enforcer/handshake",
-    may: [...leaves, "^enforcer/packet/"],
+    may: [...leaves, "^enforcer/(packet|digest)/"],
     types: ["^enforcer/identity/", "^enforcer/policy/"],
   },
   { name: "enforcer/identity", may: [...leaves, "^enforcer/packet/"], types: ["^enforcer/policy/"] },

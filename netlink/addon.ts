@@ -46,27 +46,38 @@ export function addon(): Addon {
   return loaded;
 }
 
+const memoryFolders = ["/run", "/dev/shm", "/tmp", "/var/tmp", "."];
+
 /** Loads the addon from the first of `folders` that can hold an unnamed file and isn't mounted noexec. */
-export function loadAddonFromBytes(
+export function loadAddonFromBytes(bytes: Uint8Array, folders: readonly string[] = memoryFolders): Addon {
+  return loadNativeFromBytes(bytes, "/proc/self/fd", folders) as Addon;
+}
+
+/**
+ * The same for any native module. `descriptors` is the folder of /proc that it is loaded by, another for each module: the dynamic linker
+ * takes a path that it has seen for the same file.
+ */
+export function loadNativeFromBytes(
   bytes: Uint8Array,
-  folders: readonly string[] = ["/run", "/dev/shm", "/tmp", "/var/tmp", "."],
-): Addon {
+  descriptors: "/proc/self/fd" | "/proc/thread-self/fd",
+  folders: readonly string[] = memoryFolders,
+): unknown {
   const failures: string[] = [];
   for (const folder of folders) {
     try {
-      return loadThrough(folder, bytes);
+      return loadThrough(folder, bytes, descriptors);
     } catch (error) {
       failures.push(`${folder}: ${reason(error)}`);
     }
   }
-  throw new Error(`the netlink addon can't be loaded from memory (${failures.join("; ")})`);
+  throw new Error(`native code can't be loaded from memory (${failures.join("; ")})`);
 }
 
-function loadThrough(folder: string, bytes: Uint8Array): Addon {
+function loadThrough(folder: string, bytes: Uint8Array, descriptors: string): unknown {
   const fd = openSync(folder, tmpfileFlags, 0o700);
   try {
     for (let written = 0; written < bytes.length;) written += writeSync(fd, bytes, written);
-    return open(`/proc/self/fd/${fd}`);
+    return openNative(`${descriptors}/${fd}`);
   } finally {
     closeSync(fd);
   }
@@ -76,7 +87,7 @@ function loadAddonFromFile(): Addon {
   const failures: string[] = [];
   for (const path of relativePaths) {
     try {
-      return open(fileURLToPath(new URL(path, import.meta.url)));
+      return openNative(fileURLToPath(new URL(path, import.meta.url))) as Addon;
     } catch (error) {
       failures.push(reason(error));
     }
@@ -84,10 +95,11 @@ function loadAddonFromFile(): Addon {
   throw new Error(`the netlink addon isn't built or doesn't fit this platform (${failures.join("; ")})`);
 }
 
-function open(path: string): Addon {
-  const module = { exports: {} };
+/** Loads a native module from its file: its exports. Throws an Error. */
+export function openNative(path: string): unknown {
+  const module: { exports: unknown } = { exports: {} };
   process.dlopen(module, path);
-  return module.exports as Addon;
+  return module.exports;
 }
 
 function reason(error: unknown): string {

@@ -188,13 +188,17 @@ export class Datapath {
 
   /** The poller's call: one round over the ready sockets, the SYN sockets last. */
   #serve(tokens: Uint32Array, count: number): void {
-    for (const group of socketGroups) {
-      for (let index = 0; index < count; index += 1) {
-        const socket = this.#sockets.get(tokens[index] ?? 0);
-        if (socket?.group === group) this.#serveSocket(socket);
-      }
-    }
+    const only = count === 1 ? this.#sockets.get(tokens[0] ?? 0) : undefined;
+    if (only !== undefined) this.#serveSocket(only);
+    else for (const group of socketGroups) this.#serveGroup(group, tokens, count);
     if (this.#held.size > 0) this.#scheduleWork(0);
+  }
+
+  #serveGroup(group: NamespaceSocket["group"], tokens: Uint32Array, count: number): void {
+    for (let index = 0; index < count; index += 1) {
+      const socket = this.#sockets.get(tokens[index] ?? 0);
+      if (socket?.group === group) this.#serveSocket(socket);
+    }
   }
 
   /** One batch of a socket. Readiness is level-triggered: what is left comes with the next round. */

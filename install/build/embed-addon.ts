@@ -1,5 +1,8 @@
-/** Injected before everything else into each bundle: the native addon travels as bytes. */
-import bytes from "../../netlink/prebuilds/linux-x64/netlink.node";
+/** Injected before everything else into each bundle: native code travels as bytes. */
+import digest from "../../enforcer/digest/prebuilds/linux-x64/digest.node";
+import { setDigestBytes } from "../../enforcer/digest/digest.ts";
+import netlink from "../../netlink/prebuilds/linux-x64/netlink.node";
 import { setAddonBytes } from "../../netlink/addon.ts";
 
-setAddonBytes(bytes);
+setAddonBytes(netlink);
+setDigestBytes(digest);
