@@ -74,7 +74,6 @@ export function renderRuleSet(parameters: RuleSetParameters): readonly Table[] {
   const mark = markLayout(markMask);
   const names = [...interfaceNames, ...closedNames];
   const chains = [
-    renderSave(markMask, mark),
     startingWith(closeFrom(closedNames), renderInRaw(names, mark)),
     renderIn(names, mark),
     renderOutRaw(mark),
@@ -89,15 +88,6 @@ export function renderRuleSet(parameters: RuleSetParameters): readonly Table[] {
 
 function startingWith(rules: readonly Rule[], chain: Chain): Chain {
   return { ...chain, rules: [...rules, ...chain.rules] };
-}
-
-/** Masked copy from packet mark to connection mark by constants alone, one rule a bit: register masks need newer kernels. */
-function renderSave(markMask: number, mark: MarkLayout): Chain {
-  const bits = Array.from({ length: 32 }, (_, place) => (1 << place) >>> 0).filter(
-    (bit) => (markMask & bit) !== 0,
-  );
-  const copies = bits.map((bit) => rule(match.mark(bit, bit), action.addCtMark(bit)));
-  return { name: "save", rules: [rule(action.keepCtMark(mark.others)), ...copies] };
 }
 
 /**
@@ -156,8 +146,7 @@ function renderIn(interfaces: readonly string[], mark: MarkLayout): Chain {
     rule(match.tcpFlags(syn, syn), action.drop()),
     rule(match.ctState("invalid"), action.drop()),
     rule(judged, clear, action.accept()),
-    rule(authorising, action.jump("save")),
-    rule(authorising, clear, action.accept()),
+    rule(authorising, save(mark), clear, action.accept()),
     rule(authorised, action.accept()),
     rule(match.protocol(tcp), action.queue(queues.inboundTcp)),
     rule(action.queue(queues.inboundOther)),
@@ -200,6 +189,11 @@ function renderOut(interfaces: readonly string[], mark: MarkLayout, onLink: read
   ]);
 }
 
+/** The connection is authorised: its mark says so from now on, and has no index. */
+function save(mark: MarkLayout): Statement {
+  return action.mergeCtMark(mark.others, mark.authorised);
+}
+
 const sealName = "seal";
 
 /**
@@ -209,11 +203,11 @@ const sealName = "seal";
  */
 function renderOutLast(interfaces: readonly string[], mark: MarkLayout, seal: number | undefined): Chain {
   const authorising = match.mark(mark.stateMask, mark.authorised);
-  const save = rule(authorising, to(interfaces), action.jump("save"));
-  if (seal === undefined) return base("out_save", "postrouting", 0x7ffffffe, "accept", [save]);
+  const saving = rule(authorising, to(interfaces), save(mark));
+  if (seal === undefined) return base("out_save", "postrouting", 0x7ffffffe, "accept", [saving]);
   return base(sealName, "postrouting", 0x7ffffffe, "accept", [
     rule(match.markIs(0), to(interfaces), action.setMark(seal), action.accept()),
-    save,
+    saving,
     rule(to(interfaces), action.setMark(seal)),
   ]);
 }

@@ -109,11 +109,11 @@ export const action = {
   /** connection mark = connection mark & mask. */
   keepCtMark: (mask: number): Statement =>
     plain({ kind: "ctLoad", key: "mark" }, masked(u32(mask)), { kind: "ctSet", key: "mark" }),
-  /** connection mark = connection mark | bits. */
-  addCtMark: (bits: number): Statement =>
+  /** connection mark = (connection mark & mask) ^ bits. */
+  mergeCtMark: (mask: number, bits: number): Statement =>
     plain(
       { kind: "ctLoad", key: "mark" },
-      { kind: "bitwise", mask: u32(~bits), xor: u32(bits) },
+      { kind: "bitwise", mask: u32(mask), xor: u32(bits) },
       { kind: "ctSet", key: "mark" },
     ),
 } as const;

@@ -79,7 +79,7 @@ const save: Chain = {
   name: "save",
   rules: [
     rule(action.keepCtMark(0x000fffff)),
-    ...bits.map((bit) => rule(match.mark(bit, bit), action.addCtMark(bit))),
+    ...bits.map((bit) => rule(match.mark(bit, bit), action.mergeCtMark(~bit, bit))),
     rule(action.return()),
   ],
 };

@@ -56,8 +56,6 @@ describe("renderRuleSet", () => {
         const markMask = (0xfff << shift) >>> 0;
         const { others } = markLayout(markMask);
         const table = only(renderRuleSet({ ...usual, markMask }));
-        const save = table.chains.find(({ name }) => name === "save")?.rules ?? [];
-        expect(save).toHaveLength(13);
         for (const masked of expressions(table, "bitwise")) {
           if (masked.kind !== "bitwise" || masked.mask.length !== 4) continue;
           const value = new DataView(masked.mask.buffer, masked.mask.byteOffset).getUint32(0, true);
@@ -178,7 +176,7 @@ describe("markMaskOf", () => {
     expect(markMaskOf(undefined)).toBe(undefined);
     const table = only(renderRuleSet(usual));
     const of = (name: string) => table.chains.find((chain) => chain.name === name)?.rules ?? [];
-    for (const rules of [[], of("save").slice(1), of("in_raw").slice(2)])
+    for (const rules of [[], of("in"), of("in_raw").slice(2)])
       expect(markMaskOf({ ...table, chains: [{ name: "out_raw", rules }] })).toBe(undefined);
   });
 });
