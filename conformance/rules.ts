@@ -32,6 +32,18 @@ export function replaceTable(netns: string, table: Table): void {
   inNetns(netns, (nftables) => nftables.replace([table]));
 }
 
+/** The table less whatever sets a mark: its packets bear no seal. */
+export function withoutSeal(table: Table): Table {
+  const isSealing = ({ kind }: Expression): boolean => kind === "immediate" || kind === "metaSet";
+  const chains = table.chains.map((chain) => ({
+    ...chain,
+    rules: chain.rules.map(({ expressions }) => ({
+      expressions: expressions.filter((one) => !isSealing(one)),
+    })),
+  }));
+  return { ...table, chains };
+}
+
 /** One way of meddling: what was done, and the table after it. */
 export interface Alteration {
   readonly title: string;

@@ -49,6 +49,8 @@ export interface MarkLayout {
   readonly judged: number;
   /** State 5: the connection is authorised. */
   readonly authorised: number;
+  /** State 5 with an index that no connection has: how the reader marks a packet whose connection is authorised from now on. */
+  readonly authorising: number;
   /** All bits that aren't ours. */
   readonly others: number;
 }
@@ -63,6 +65,7 @@ export function markLayout(markMask: number): MarkLayout {
     stateMask: (0xf << stateShift) >>> 0,
     judged: (1 << stateShift) >>> 0,
     authorised: (5 << stateShift) >>> 0,
+    authorising: ((5 << stateShift) | (0xff << shift)) >>> 0,
     others: ~markMask >>> 0,
   };
 }
@@ -77,8 +80,7 @@ export function renderRuleSet(parameters: RuleSetParameters): readonly Table[] {
     startingWith(closeFrom(closedNames), renderInRaw(names, mark)),
     renderIn(names, mark),
     renderOutRaw(mark),
-    startingWith(closeTo(closedNames), renderOut(names, mark, onLinkPrefixes6)),
-    renderOutLast(names, mark, egress?.seal),
+    startingWith(closeTo(closedNames), renderOut(names, mark, onLinkPrefixes6, egress?.seal)),
     ...owners.map(ownerChain),
     ...closedNames.map(closedChain),
   ];
@@ -161,32 +163,51 @@ function renderOutRaw(mark: MarkLayout): Chain {
   ]);
 }
 
-/** Behind source NAT. An outgoing SYN or SYN-ACK, which only the local stack makes, ends what its connection was before. First as `renderIn`. */
-function renderOut(interfaces: readonly string[], mark: MarkLayout, onLink: readonly string[]): Chain {
+/**
+ * Last of all hooks of the IP stack, so behind source NAT. An outgoing SYN or SYN-ACK, which only the local stack makes, ends what its
+ * connection was before. First, and once more for what the reader marks, as `renderIn`. All that gets out is sealed: that says that it has
+ * seen the others, and the egress rules take it off. What goes to the reader is sealed before, and keeps the seal unless it is marked.
+ */
+function renderOut(
+  interfaces: readonly string[],
+  mark: MarkLayout,
+  onLink: readonly string[],
+  seal: number | undefined,
+): Chain {
   const { syn } = tcpFlag;
   const authorised = match.ctMark(mark.stateMask, mark.authorised);
   const neighbours = ["fe80::/10", "ff02::/16", ...onLink].map(prefix6);
-  return base("out", "postrouting", 200, "drop", [
-    rule(match.tcpFlags(syn, 0), authorised, action.accept()),
+  const leave = seal === undefined ? action.keepMark(mark.others) : action.setMark(seal);
+  return base("out", "postrouting", 0x7ffffffe, "drop", [
+    rule(match.tcpFlags(syn, 0), authorised, to(interfaces), leave, action.accept()),
     rule(notTo(interfaces), action.accept()),
-    rule(action.keepMark(mark.others)),
+    rule(markedByReader(mark, seal), save(mark), leave, action.accept()),
     rule(
       match.ip6HopLimit(255),
       match.ip6Destination(neighbours),
       match.icmp6Type(discoveryOut),
+      leave,
       action.accept(),
     ),
     rule(
       match.ip6HopLimit(1),
       match.ip6Destination(linkGroups),
       match.icmp6Type(listenerOut),
+      leave,
       action.accept(),
     ),
-    rule(match.tcpFlags(syn, syn), action.keepCtMark(mark.others), action.queue(queues.outboundSyn)),
-    rule(authorised, action.accept()),
-    rule(match.protocol(tcp), action.queue(queues.outboundTcp)),
-    rule(action.queue(queues.outboundOther)),
+    rule(match.tcpFlags(syn, syn), action.keepCtMark(mark.others), leave, action.queue(queues.outboundSyn)),
+    rule(authorised, leave, action.accept()),
+    rule(match.protocol(tcp), leave, action.queue(queues.outboundTcp)),
+    rule(leave, action.queue(queues.outboundOther)),
   ]);
+}
+
+/** The reader's mark on a packet that was sealed. Without a seal: no connection's mark has that index, so a sidecar can't restore it. */
+function markedByReader(mark: MarkLayout, seal: number | undefined): Statement {
+  return seal === undefined
+    ? match.mark(~mark.others, mark.authorising)
+    : match.markIs(((seal & mark.others) | mark.authorising) >>> 0);
 }
 
 /** The connection is authorised: its mark says so from now on, and has no index. */
@@ -194,33 +215,16 @@ function save(mark: MarkLayout): Statement {
   return action.mergeCtMark(mark.others, mark.authorised);
 }
 
-const sealName = "seal";
-
-/**
- * Last of all hooks of the IP stack: the reader's verdict is saved to the connection (`out` can't: it clears what marks it finds), and
- * what leaves by the pod's interface gets the seal, which says that it has seen the others. The egress rules take it off. What no reader
- * saw, nearly everything, has no mark and is sealed first.
- */
-function renderOutLast(interfaces: readonly string[], mark: MarkLayout, seal: number | undefined): Chain {
-  const authorising = match.mark(mark.stateMask, mark.authorised);
-  const saving = rule(authorising, to(interfaces), save(mark));
-  if (seal === undefined) return base("out_save", "postrouting", 0x7ffffffe, "accept", [saving]);
-  return base(sealName, "postrouting", 0x7ffffffe, "accept", [
-    rule(match.markIs(0), to(interfaces), action.setMark(seal), action.accept()),
-    saving,
-    rule(to(interfaces), action.setMark(seal)),
-  ]);
-}
-
-/** The seal that a table of ours sets: 0 where its chain was altered, undefined where it has no such chain. */
+/** The seal that a table of ours sets: 0 where its chain was altered, undefined where it has none. */
 export function sealOf(table: Table | undefined): number | undefined {
-  const chain = table?.chains.find(({ name }) => name === sealName);
-  if (chain === undefined) return undefined;
-  const constants = chain.rules.flatMap(({ expressions }) =>
+  if (table === undefined) return undefined;
+  const rules = table.chains.find(({ name }) => name === "out")?.rules ?? [];
+  if (rules.length === 0) return 0;
+  const [data] = rules.flatMap(({ expressions }) =>
     expressions.flatMap((expression) => (expression.kind === "immediate" ? [expression.data] : [])),
   );
-  const [data] = constants;
-  return data?.length === 4 ? new DataView(data.buffer, data.byteOffset).getUint32(0, true) : 0;
+  if (data === undefined) return undefined;
+  return data.length === 4 ? new DataView(data.buffer, data.byteOffset).getUint32(0, true) : 0;
 }
 
 /** The mask that a table of ours was rendered with; undefined where it was altered, or isn't there. */

@@ -5,7 +5,7 @@ import { eachRun, expectFailure, expectOutcome, steps } from "../case.ts";
 import type { Case, RunData } from "../case.ts";
 import { command } from "../pod.ts";
 import type { Table } from "../../netlink/nftables/model.ts";
-import { alterations, readTables, replaceTable } from "../rules.ts";
+import { alterations, readTables, replaceTable, withoutSeal } from "../rules.ts";
 import type { Site } from "../site.ts";
 
 const check: RunData = { verb: "CHECK" };
@@ -59,7 +59,9 @@ async function egressDeletedByHand(site: Site): Promise<void> {
   await added(site);
   await site.pod.exec("nft", "delete", "table", "netdev", "trireme");
   expectFailure(await site.run(check), { code: 113 });
-  await site.pod.exec("nft", "delete", "chain", "inet", "trireme", "seal");
+  const [inet] = readTables(site.pod.netns);
+  assert.ok(inet);
+  replaceTable(site.pod.netns, withoutSeal(inet));
   expectFailure(await site.run(check), { code: 113, says: ["egress rules are missing"] });
 }
 

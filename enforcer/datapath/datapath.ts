@@ -413,11 +413,11 @@ export class Datapath {
 }
 
 /**
- * Whether the chain that queues these saves a mark itself, when it sees the packet again; of the others, a later chain does so. A packet
- * that has the mark already has been repeated: it is never repeated twice, whatever rules there are.
+ * Whether the chain that queues these saves a mark itself, when it sees the packet again: those behind conntrack do. A packet that has the
+ * mark already has been repeated: it is never repeated twice, whatever rules there are.
  */
 function isSavedWhereQueued(queue: Queue): boolean {
-  return queue === queues.inboundTcp || queue === queues.inboundOther;
+  return queue !== queues.inboundSyn && queue !== queues.inboundSynAck;
 }
 
 /** The PU's interface. What a pod forwards has both devices, also on its way out. */

@@ -5,19 +5,22 @@ import type { Mark } from "../handshake/outcome.ts";
 /** Values for one mask; all unsigned 32-bit numbers. */
 export interface VerdictMarks {
   readonly mask: number;
-  /** The value, in place, of each state that a verdict can carry. */
+  /** Of a packet: what a verdict can say. */
   readonly judged: number;
+  readonly authorising: number;
+  /** Of a connection. */
   readonly authorised: number;
 }
 
 /** `mask` has twelve contiguous bits (the configuration makes sure). */
 export function verdictMarks(mask: number): VerdictMarks {
-  const { judged, authorised } = markLayout(mask);
-  return { mask: mask >>> 0, judged, authorised };
+  const { judged, authorising, authorised } = markLayout(mask);
+  return { mask: mask >>> 0, judged, authorising, authorised };
 }
 
 /** The packet's whole new mark: others' bits stay as they came. Undefined leaves the mark alone. */
 export function verdictMark(marks: VerdictMarks, packetMark: number, mark: Mark): number | undefined {
   if (mark === "none") return undefined;
-  return ((packetMark & ~marks.mask) | marks[mark]) >>> 0;
+  const value = mark === "judged" ? marks.judged : marks.authorising;
+  return ((packetMark & ~marks.mask) | value) >>> 0;
 }

@@ -55,7 +55,7 @@ describe("a pod with CAP_NET_RAW", () => {
 
   /** As only CAP_NET_ADMIN can read it. */
   async function readSeal(): Promise<number> {
-    const list = await execOk(pair.client.namespace, ["nft", "list", "chain", "inet", "trireme", "seal"]);
+    const list = await execOk(pair.client.namespace, ["nft", "list", "chain", "inet", "trireme", "out"]);
     return Number(/mark set (0x[0-9a-f]+)/.exec(list)?.[1]);
   }
 

@@ -29,7 +29,7 @@
 #define SLOT (2048)
 #define MARK_MASK 0xfff00000u
 #define JUDGED 0x10000000u
-#define AUTHORISED 0x50000000u
+#define AUTHORISING 0x5ff00000u
 
 enum { INBOUND_SYN, INBOUND_SYN_ACK, INBOUND_TCP };
 
@@ -96,7 +96,7 @@ static int open_queues(const char *netns) {
 
 static uint32_t mark_for(unsigned queue, uint32_t mark) {
   if (queue == INBOUND_SYN || queue == INBOUND_SYN_ACK) return (mark & ~MARK_MASK) | JUDGED;
-  return (mark & ~MARK_MASK) | AUTHORISED;
+  return (mark & ~MARK_MASK) | AUTHORISING;
 }
 
 static void judge(const uint8_t *message, size_t length) {

@@ -76,7 +76,11 @@ describe("renderRuleSet", () => {
         return;
       }
       const table = only(renderRuleSet({ ...usual, interfaceNames }));
-      for (const name of ["in_raw", "in", "out", "out_save"]) {
+      for (const [name, count] of [
+        ["in_raw", 1],
+        ["in", 1],
+        ["out", 2],
+      ] as const) {
         const rules = table.chains.find((chain) => chain.name === name)?.rules ?? [];
         const matches = rules.flatMap(({ expressions }) =>
           expressions.flatMap(({ kind, ...expression }, index) =>
@@ -85,7 +89,8 @@ describe("renderRuleSet", () => {
               : [],
           ),
         );
-        expect(matches).toEqual([interfaceNames.length === 1 ? "compare" : "lookup"]);
+        const kind = interfaceNames.length === 1 ? "compare" : "lookup";
+        expect(matches).toEqual(Array.from({ length: count }, () => kind));
       }
     },
   );
@@ -109,7 +114,8 @@ describe("the egress rules", () => {
   it("give back the seal and the link-local addresses that they were made from", () => {
     expect([sealOf(inet), linkLocalsOf(netdev)]).toEqual([egress.seal, egress.linkLocals]);
     expect([sealOf(undefined), linkLocalsOf(undefined)]).toEqual([undefined, []]);
-    const altered = inet?.chains.map((chain) => (chain.name === "seal" ? { ...chain, rules: [] } : chain));
+    expect(sealOf(only(renderRuleSet(usual)))).toBe(undefined);
+    const altered = inet?.chains.map((chain) => (chain.name === "out" ? { ...chain, rules: [] } : chain));
     expect(sealOf({ family: "inet", name: "trireme", chains: altered ?? [] })).toBe(0);
   });
 
@@ -187,12 +193,14 @@ describe("markLayout", () => {
       stateMask: 0xf0000000,
       judged: 0x10000000,
       authorised: 0x50000000,
+      authorising: 0x5ff00000,
       others: 0x000fffff,
     });
     expect(markLayout(0x00000fff)).toEqual({
       stateMask: 0xf00,
       judged: 0x100,
       authorised: 0x500,
+      authorising: 0x5ff,
       others: 0xfffff000,
     });
   });
