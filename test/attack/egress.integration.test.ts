@@ -162,6 +162,23 @@ describe("the seal", () => {
   });
 });
 
+describe("the mark by which the reader lets a packet out, seal and all, on a socket", () => {
+  const mark = ((SEAL & 0x000fffff) | 0x5ff00000) >>> 0;
+  const attempt = (w = word()) => sendRaw(udpPacket(stage.ends4.from, stage.ends4.to, w), w, mark);
+  beforeAll(() => stage.judge("drop"));
+  afterAll(() => stage.judge("accept"));
+
+  test("lets nothing out", async () => {
+    stage.install(stage.tables);
+    expect(await attempt()).toBe(false);
+  });
+
+  test("does without the rule that clears it", async () => {
+    stage.install(openings.socketMarks(stage.tables));
+    expect(await attempt()).toBe(true);
+  });
+});
+
 describe("AF_XDP", () => {
   const attempt = async (): Promise<{ printed: string; isOut: boolean }> => {
     const w = word();

@@ -48,4 +48,6 @@ export const openings = {
   arp: change("netdev", "egress", (rules) => [...rules.slice(0, 1), anyArp]),
   /** What comes in by the interface keeps its mark. */
   clearing: change("inet", "in_raw", (rules) => rules.toSpliced(2, 1)),
+  /** What a socket sends keeps its mark. */
+  socketMarks: change("inet", "out_raw", () => []),
 } as const satisfies Record<string, Opening>;

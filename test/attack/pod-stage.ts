@@ -1,4 +1,4 @@
-/** A pod and its only neighbour, the rule set in the pod, and in place of the enforcer a reader who lets everything go out. */
+/** A pod and its only neighbour, the rule set in the pod, and in place of the enforcer a reader who lets everything go out, or nothing. */
 import { closeFd, openNetns } from "../../netlink/netns.ts";
 import type { Table } from "../../netlink/nftables/model.ts";
 import { Nftables } from "../../netlink/nftables/nftables.ts";
@@ -26,6 +26,8 @@ export interface PodStage {
   readonly tables: readonly Table[];
   /** Puts rules in place of those before. */
   install(tables: readonly Table[]): void;
+  /** What the reader does from now on; at first it accepts. */
+  judge(verdict: "accept" | "drop"): void;
 }
 
 export async function createPodStage(lab: Lab): Promise<PodStage> {
@@ -45,7 +47,7 @@ export async function createPodStage(lab: Lab): Promise<PodStage> {
   const others = openNetns(namespacePath(neighbour));
   const ends = { fromHardware: hardware, toHardware: readInterface(others).hardware };
   closeFd(others);
-  letOut(lab, netnsFd);
+  const reader = startReader(lab, netnsFd);
   return {
     pod,
     neighbour,
@@ -69,6 +71,9 @@ export async function createPodStage(lab: Lab): Promise<PodStage> {
       nftables.replace(tables);
       nftables.close();
     },
+    judge: (verdict) => {
+      reader.verdict = verdict;
+    },
   };
 }
 
@@ -88,8 +93,9 @@ function readInterface(netns: number): { index: number; hardware: string; linkLo
   };
 }
 
-/** Reads every queue and accepts: as if the policy allowed all of it. */
-function letOut(lab: Lab, netns: number): void {
+/** Reads every queue: as if the policy allowed all of it, or nothing. */
+function startReader(lab: Lab, netns: number): { verdict: "accept" | "drop" } {
+  const reader: { verdict: "accept" | "drop" } = { verdict: "accept" };
   const socket = QueueSocket.open({ queues: [0, 1, 2, 3, 4, 5, 6], netns });
   const batch = new ReceiveBatch(16, 66_000);
   const packet = createQueuePacket();
@@ -97,8 +103,10 @@ function letOut(lab: Lab, netns: number): void {
   const poller = new Poller(() => {
     const count = socket.receive(batch);
     for (let slot = 0; slot < count; slot += 1) {
-      if (decodeQueuePacket(batch.view, batch.offset(slot), batch.length(slot), packet) === "packet")
-        verdicts.accept(packet.queue, packet.id, undefined);
+      if (decodeQueuePacket(batch.view, batch.offset(slot), batch.length(slot), packet) !== "packet")
+        continue;
+      if (reader.verdict === "drop") verdicts.drop(packet.queue, packet.id);
+      else verdicts.accept(packet.queue, packet.id, undefined);
     }
     socket.send(verdicts);
     verdicts.reset();
@@ -108,4 +116,5 @@ function letOut(lab: Lab, netns: number): void {
     poller.close();
     socket.close();
   });
+  return reader;
 }
