@@ -20,10 +20,12 @@ async function frameOf({ client }: Field, word: string): Promise<string> {
 }
 
 /** Whether the rules at the pod's last hook lack a piece, as `nft` writes it. */
-const egressLacks =
-  (piece: string) =>
-  async ({ client }: Field): Promise<boolean> =>
-    !(await execOk(client.pod.namespace, ["nft", "list", "table", "netdev", "trireme"])).includes(piece);
+const lacks =
+  (chain: string, piece: string) =>
+  async ({ client }: Field): Promise<boolean> => {
+    const list = ["nft", "list", "chain", "netdev", "trireme", chain];
+    return !(await execOk(client.pod.namespace, list)).includes(piece);
+  };
 
 const silently = { by: "client", reason: undefined } as const;
 
@@ -32,7 +34,7 @@ export const frames: readonly Attack[] = [
     name: "a frame past the pod's hooks (AF_PACKET)",
     patch: "frames-without-route",
     stopped: silently,
-    inPlace: egressLacks("rtclassid"),
+    inPlace: lacks("egress", "rtclassid"),
     run: async (field, word) => {
       const bytes = await frameOf(field, word);
       for (const bypass of [0, 1])
@@ -43,7 +45,7 @@ export const frames: readonly Attack[] = [
     name: "another's address on a packet of a raw socket",
     patch: "sources-not-checked",
     stopped: silently,
-    inPlace: egressLacks("ip6 saddr"),
+    inPlace: lacks("stack", "ip6 saddr"),
     run: async ({ programs, client, guest, server }, word) => {
       // The policy allows this datagram, from its own address.
       const packet = udpPacket(guest.address, server.pod.node.address, word).toString("hex");

@@ -73,7 +73,8 @@ export const stripped: readonly Attack[] = [
     stopped: { by: "server", reason: "tag-missing" },
     inPlace: async ({ server }) => {
       const list = ["nft", "list", "chain", "inet", "trireme", "out"];
-      return !(await execOk(server.pod.namespace, list)).includes("ct mark set");
+      const rules = (await execOk(server.pod.namespace, list)).split("\n");
+      return !rules.some((rule) => rule.includes("ct mark set") && rule.includes("queue"));
     },
     run: async (field, word) => {
       // After the server's RST its connection tracking keeps the entry, and with it the mark.
