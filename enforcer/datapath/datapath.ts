@@ -16,7 +16,6 @@ import {
   type QueuePacket,
 } from "../../netlink/queue.ts";
 import { ReceiveBatch } from "../../netlink/receive-batch.ts";
-import { queues } from "../../plugin/rule-set.ts";
 import type { LimitsConfig } from "../config/config.ts";
 import type { EngineEnvironment } from "../handshake/environment.ts";
 import { drop, type Emission, type Outcome, type Queue, type Work } from "../handshake/outcome.ts";
@@ -25,7 +24,7 @@ import type { OwnToken } from "../identity/identity.ts";
 import type { Attributes } from "../policy/attributes.ts";
 import type { Reason } from "../reason.ts";
 import { HeldPackets, type HeldPacket } from "./held-packets.ts";
-import { verdictMark, type VerdictMarks } from "./mark.ts";
+import { isSavedWhereQueued, verdictMark, type VerdictMarks } from "./mark.ts";
 import type { PuDescription } from "./messages.ts";
 import { socketGroups, type NamespaceSocket } from "./namespace-socket.ts";
 import { PodNamespace } from "./pod-namespace.ts";
@@ -188,17 +187,13 @@ export class Datapath {
 
   /** The poller's call: one round over the ready sockets, the SYN sockets last. */
   #serve(tokens: Uint32Array, count: number): void {
-    const only = count === 1 ? this.#sockets.get(tokens[0] ?? 0) : undefined;
-    if (only !== undefined) this.#serveSocket(only);
-    else for (const group of socketGroups) this.#serveGroup(group, tokens, count);
-    if (this.#held.size > 0) this.#scheduleWork(0);
-  }
-
-  #serveGroup(group: NamespaceSocket["group"], tokens: Uint32Array, count: number): void {
-    for (let index = 0; index < count; index += 1) {
-      const socket = this.#sockets.get(tokens[index] ?? 0);
-      if (socket?.group === group) this.#serveSocket(socket);
+    for (const group of socketGroups) {
+      for (let index = 0; index < count; index += 1) {
+        const socket = this.#sockets.get(tokens[index] ?? 0);
+        if (socket?.group === group) this.#serveSocket(socket);
+      }
     }
+    if (this.#held.size > 0) this.#scheduleWork(0);
   }
 
   /** One batch of a socket. Readiness is level-triggered: what is left comes with the next round. */
@@ -410,14 +405,6 @@ export class Datapath {
       return undefined;
     }
   }
-}
-
-/**
- * Whether the chain that queues these saves a mark itself, when it sees the packet again: those behind conntrack do. A packet that has the
- * mark already has been repeated: it is never repeated twice, whatever rules there are.
- */
-function isSavedWhereQueued(queue: Queue): boolean {
-  return queue !== queues.inboundSyn && queue !== queues.inboundSynAck;
 }
 
 /** The PU's interface. What a pod forwards has both devices, also on its way out. */

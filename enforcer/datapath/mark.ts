@@ -1,6 +1,6 @@
 /** The enforcer's share of a packet's mark, as a verdict sets it. The layout is the rule set's. Source: design, "In the pod's namespace". */
-import { markLayout } from "../../plugin/rule-set.ts";
-import type { Mark } from "../handshake/outcome.ts";
+import { markLayout, queues } from "../../plugin/rule-set.ts";
+import type { Mark, Queue } from "../handshake/outcome.ts";
 
 /** Values for one mask; all unsigned 32-bit numbers. */
 export interface VerdictMarks {
@@ -23,4 +23,12 @@ export function verdictMark(marks: VerdictMarks, packetMark: number, mark: Mark)
   if (mark === "none") return undefined;
   const value = mark === "judged" ? marks.judged : marks.authorising;
   return ((packetMark & ~marks.mask) | value) >>> 0;
+}
+
+/**
+ * Whether the chain that queues these saves a mark itself, when it sees the packet again (NF_REPEAT): those behind conntrack do. With rules
+ * that don't, an inbound packet comes back once, with its mark; an outbound one, which is sealed anew each time, until the rules are put right.
+ */
+export function isSavedWhereQueued(queue: Queue): boolean {
+  return queue !== queues.inboundSyn && queue !== queues.inboundSynAck;
 }

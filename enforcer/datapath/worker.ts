@@ -1,6 +1,7 @@
 /** The datapath worker: a thread that answers the main thread's messages and otherwise serves queues. */
 import { randomFillSync } from "node:crypto";
 import { parentPort } from "node:worker_threads";
+import { loadDigests } from "../digest/digest.ts";
 import { AnsweredRoom } from "../handshake/answered-ring.ts";
 import { deriveKeys } from "../handshake/key-schedule.ts";
 import type { EngineEnvironment } from "../handshake/environment.ts";
@@ -38,6 +39,7 @@ class Worker {
   readonly #compiler: PolicyCompiler;
 
   constructor(configure: Configure, send: (message: FromWorker) => void) {
+    loadDigests();
     this.#send = send;
     this.#identities = identityCache(configure);
     const clock = { now: () => performance.now(), wall: () => Date.now() };

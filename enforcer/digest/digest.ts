@@ -28,6 +28,11 @@ export function setDigestBytes(bytes: Uint8Array): void {
   embedded = bytes;
 }
 
+/** Loads the native code, which the first digest would do otherwise: where it can't be loaded, a thread shall not start. Throws an Error. */
+export function loadDigests(): void {
+  native ??= load();
+}
+
 /** The first `size` (at most 32) bytes of the SHA-256 of `length` bytes of `digestInput`; the caller's own. */
 export function sha256(length: number, size = digestLength): Buffer {
   (native ??= load()).sha256(length);

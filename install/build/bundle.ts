@@ -1,4 +1,4 @@
-/** Turns an entry module and all it imports into one CommonJS text that carries the native addon and its workers inside it. */
+/** Turns an entry module and all it imports into one CommonJS text that carries native code and its workers inside it. */
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { build, type BuildOptions, type BuildResult, type Plugin } from "esbuild";

@@ -45,7 +45,7 @@ export const openings = {
   /** Any source goes. */
   source: change("netdev", "stack", (rules) => [...rules.slice(0, -1), netdevRule(action.accept())]),
   /** ARP is known by what its sender says it is, and may say anything. */
-  arp: change("netdev", "egress", (rules) => [...rules.slice(0, 1), anyArp]),
+  arp: change("netdev", "egress", (rules) => [...rules.slice(0, -1), anyArp]),
   /** What comes in by the interface keeps its mark. */
   clearing: change("inet", "in_raw", (rules) => rules.toSpliced(2, 1)),
   /** What a socket sends keeps its mark. */
