@@ -20,7 +20,12 @@ const layers = [
   { name: "enforcer/identity", may: [...leaves, "^enforcer/packet/"], types: ["^enforcer/policy/"] },
   {
     name: "enforcer/datapath",
-    may: [...leaves, "^enforcer/(packet|digest|handshake|identity|policy)/", "^netlink/", "^plugin/rule-set\\.ts$"],
+    may: [
+      ...leaves,
+      "^enforcer/(packet|digest|handshake|identity|policy)/",
+      "^netlink/",
+      "^plugin/rule-set\\.ts$",
+    ],
     types: ["^enforcer/config/"],
   },
   {
